@@ -102,8 +102,6 @@ export class Heap {
   badCalls0: u32; badCalls1: u32; badCalls2: u32; badCalls3: u32; badCalls4: u32; badCalls5: u32; badCalls6: u32;
   /** Atomic: threads reaped after their death. */
   reaped: u32;
-  /** Atomic: blocks held by transfer caches, in bytes. */
-  transferBytes: u32;
 }
 
 /** The heap is the only one that grows the memory: a dead thread's cut-off growth can be claimed. */
@@ -250,7 +248,7 @@ export class RemoteList {
 export class Thread {
   /** Slot + 1. */
   id: u32;
-  /** Node allocations go to and whose blocks are cached, and vCPU this thread runs on. */
+  /** Node of the vCPU this thread runs on. */
   node: u32;
   vcpu: u32;
   flags: u32;
@@ -271,7 +269,8 @@ export class Thread {
   ticks: u32;
   /** Ranks of the locks held (debug build). */
   held: u32;
-  unused: u32;
+  /** Node whose blocks are cached: where the policy would allocate first. */
+  home: u32;
   // counters, advanced on slow paths; read by anybody when quiescent
   refills: u64;
   refilledBlocks: u64;
@@ -282,7 +281,7 @@ export class Thread {
   localBlocks: u64;
   remoteBlocks: u64;
 }
-export const THREAD_ORDER: u32 = 128; // offset of u8[MAX_NODES]: nodes by distance from `node`
+export const THREAD_ORDER: u32 = 128; // offset of u8[MAX_NODES]: nodes by distance from `home`
 export const THREAD_WEIGHTS: u32 = THREAD_ORDER + MAX_NODES; // offset of u8[MAX_NODES]
 export const THREAD_CACHE: u32 = THREAD_WEIGHTS + MAX_NODES; // offset of CacheList[MAX_CLASSES]
 /** Offset of RemoteList[MAX_NODES + 1]: one a node, and the large blocks whose free was put off. */

@@ -1,0 +1,89 @@
+// What an instance keeps to itself. Globals of a WebAssembly instance are not shared, so these are the
+// thread-locals. Other files read them as imports and write them through the functions here.
+
+import { Heap, Thread, THREAD_CACHE, THREAD_REMOTE, THREAD_ORDER, THREAD_WEIGHTS } from "./layout";
+
+/** Address of the Heap this instance is bound to, 0 before. */
+export let heap: usize = 0;
+/** Address of this thread's record, 0 while not attached. */
+export let thread: usize = 0;
+/** Thread id (slot + 1): the holder written into locks. */
+export let self: u32 = 0;
+/** (home node + 1) << 8: tag of pages whose small blocks this thread caches, less the class. */
+export let homeTag: u32 = 0;
+/** Epoch this thread has acted upon. */
+export let epochSeen: u32 = 0;
+/** This thread may sleep (a browser's main thread may not). */
+export let mayBlock: bool = false;
+/** Loads of a held lock before sleeping, or before giving up where sleeping is not allowed. */
+export let spins: u32 = 64;
+/** errno of the last call, 0 = none. */
+export let lastError: i32 = 0;
+/** Kind of the last bad call, 0 = none (bad-call.ts). */
+export let lastBadCall: i32 = 0;
+
+export const EBUSY: i32 = 10;
+export const EINVAL: i32 = 28;
+export const ENOMEM: i32 = 48;
+
+export function bindHeap(address: usize): void {
+  heap = address;
+}
+
+export function bindThread(record: usize, id: u32, block: bool): void {
+  thread = record;
+  self = id;
+  mayBlock = block;
+}
+
+export function setHome(tag: u32, epoch: u32): void {
+  homeTag = tag;
+  epochSeen = epoch;
+}
+
+export function setError(error: i32): void {
+  lastError = error;
+}
+
+export function setBadCall(kind: i32): void {
+  lastBadCall = kind;
+}
+
+// @ts-ignore: decorator
+@inline
+export function theHeap(): Heap {
+  return changetype<Heap>(heap);
+}
+
+// @ts-ignore: decorator
+@inline
+export function theThread(): Thread {
+  return changetype<Thread>(thread);
+}
+
+/** Address of the cache list of class `c` in thread record `t`. */
+// @ts-ignore: decorator
+@inline
+export function cacheList(t: usize, c: u32): usize {
+  return t + THREAD_CACHE + (<usize>c << 4);
+}
+
+/** Address of the remote list for `node` in thread record `t`. */
+// @ts-ignore: decorator
+@inline
+export function remoteList(t: usize, node: u32): usize {
+  return t + THREAD_REMOTE + (<usize>node << 3);
+}
+
+/** The i-th nearest node to the home of thread `t`. */
+// @ts-ignore: decorator
+@inline
+export function nearest(t: usize, i: u32): u32 {
+  return load<u8>(t + i, THREAD_ORDER);
+}
+
+// @ts-ignore: decorator
+@inline
+export function weightOf(t: usize, node: u32): u32 {
+  return load<u8>(t + node, THREAD_WEIGHTS);
+}

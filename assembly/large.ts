@@ -1,0 +1,147 @@
+// Blocks beyond the largest class: spans of whole pages, straight from the page heap.
+
+import { DEFERRED, Heap, KIND_LARGE, PAGE_SHIFT, PAGE_SIZE, PAGE_TOUCHED, PAGE_LIMIT, RemoteList, Span, Thread } from "./layout";
+import { heap, nearest, remoteList, theHeap } from "./instance";
+import { RANK_PAGE_HEAP, acquire, release } from "./lock";
+import { addressOf, flagsOf, pageOf } from "./page-map";
+import { fileFree } from "./free-run";
+import {
+  cutSpan, extendSpan, kindOf, labelOf, makeSpan, releaseSpan, spanAt, takeMixedPages, takePages,
+} from "./page-heap";
+import { POLICY_BIND, allowedNodes, nextTarget } from "./policy";
+import { countNode } from "./thread-cache";
+import { INTERIOR_OF_LARGE, OUTSIDE_HEAP, PAGE_NOT_IN_USE, reportBadCall } from "./bad-call";
+
+// @ts-ignore: decorator
+@inline
+function pageHeapLock(): usize {
+  return heap + offsetof<Heap>("pageHeapLock");
+}
+
+// @ts-ignore: decorator
+@inline
+export function pagesFor(size: usize): u32 {
+  return <u32>((<u64>size + PAGE_SIZE - 1) >> PAGE_SHIFT);
+}
+
+/** A block of `pages` pages on the nodes that thread `t` prefers, then on others it allows; 0 = none. */
+export function allocateLarge(t: usize, pages: u32, alignPages: u32, zero: bool): usize {
+  const record = changetype<Thread>(t);
+  const target = nextTarget(t);
+  const allowed = allowedNodes(record);
+  if (!acquire(pageHeapLock(), RANK_PAGE_HEAP)) return 0;
+  let block: usize = 0;
+  const want = pages + alignPages - 1;
+  if (want >= pages && want <= PAGE_LIMIT) {
+    // Growing keeps the block whole on its node, but only while there is not much free memory to be used up.
+    const growFirst = theHeap().freePages < want + (theHeap().ownedPages >> 3) || record.policy == POLICY_BIND;
+    if ((allowed >> target) & 1) block = cutOut(takePages(target, want, growFirst), want, pages, alignPages, target, zero);
+    if (!block && record.policy != POLICY_BIND) {
+      block = cutOut(takeMixedPages(want, allowed), want, pages, alignPages, target, zero);
+    }
+    const nodes = theHeap().nodes;
+    for (let i: u32 = 0; i < nodes && !block; ++i) {
+      const node = nearest(t, i);
+      if ((allowed >> node) & 1) block = cutOut(takePages(node, want, true), want, pages, alignPages, node, zero);
+    }
+  }
+  if (block) {
+    record.largeAllocations += 1;
+    countNode(record, (changetype<Span>(spanAt(pageOf(block))).label >> 8) & 0xff, target, 1);
+  }
+  release(pageHeapLock(), RANK_PAGE_HEAP);
+  return block;
+}
+
+/** A block of `pages` pages strictly on `node`; 0 = none. */
+export function allocateLargeOnNode(node: u32, pages: u32): usize {
+  if (!acquire(pageHeapLock(), RANK_PAGE_HEAP)) return 0;
+  const block = cutOut(takePages(node, pages, true), pages, pages, 1, node, false);
+  release(pageHeapLock(), RANK_PAGE_HEAP);
+  return block;
+}
+
+/** Makes a span of `pages` pages, aligned, out of `have` taken ones and frees the others. */
+function cutOut(page: u32, have: u32, pages: u32, alignPages: u32, node: u32, zero: bool): usize {
+  if (!page) return 0;
+  const start = (page + alignPages - 1) & ~(alignPages - 1);
+  if (start > page) fileFree(page, start - page);
+  const end = page + have;
+  if (start + pages < end) fileFree(start + pages, end - start - pages);
+  if (zero) zeroTouched(start, pages);
+  return makeSpan(start, pages, labelOf(KIND_LARGE, node, 0), 0) ? addressOf(start) : 0;
+}
+
+/** Zeroes those pages that somebody may have written to: fresh memory is zero. */
+function zeroTouched(page: u32, pages: u32): void {
+  for (let i = page; i < page + pages; ++i) {
+    if (flagsOf(i) & PAGE_TOUCHED) memory.fill(addressOf(i), 0, PAGE_SIZE);
+  }
+}
+
+/** Span of the large block at `block`, 0 after reporting what is wrong with the pointer. */
+export function largeSpan(block: usize): usize {
+  const page = pageOf(block);
+  const header = spanAt(page);
+  if (header != 0 && addressOf(page) == block && kindOf(changetype<Span>(header).label) == KIND_LARGE) return header;
+  if (flagsOf(page) == 0) reportBadCall(OUTSIDE_HEAP);
+  else reportBadCall(coveringLarge(page) ? INTERIOR_OF_LARGE : PAGE_NOT_IN_USE);
+  return 0;
+}
+
+/** Whether a large span covers `page`: looks back to the nearest page that anything starts or ends at. */
+function coveringLarge(page: u32): bool {
+  for (let at = page; at != 0 && flagsOf(at) != 0; --at) {
+    const header = spanAt(at);
+    if (header) return changetype<Span>(header).start + changetype<Span>(header).pages > page && kindOf(changetype<Span>(header).label) == KIND_LARGE;
+  }
+  return false;
+}
+
+/** Frees a large block, now or, where its lock is out of reach, later. */
+export function freeLarge(t: usize, block: usize): void {
+  const record = changetype<Thread>(t);
+  if (!acquire(pageHeapLock(), RANK_PAGE_HEAP)) {
+    const list = remoteList(t, DEFERRED);
+    store<u64>(block, load<u32>(list));
+    store<u64>(list, <u64>block);
+    return;
+  }
+  const header = largeSpan(block);
+  if (header) {
+    releaseSpan(header);
+    record.largeFrees += 1;
+  }
+  release(pageHeapLock(), RANK_PAGE_HEAP);
+}
+
+/** Frees the large blocks of record `t` whose free was put off. False if the lock is still out of reach. */
+export function freeDeferred(t: usize): bool {
+  const list = remoteList(t, DEFERRED);
+  if (changetype<RemoteList>(list).head == 0) return true;
+  if (!acquire(pageHeapLock(), RANK_PAGE_HEAP)) return false;
+  while (changetype<RemoteList>(list).head) {
+    const block: usize = changetype<RemoteList>(list).head;
+    const next = load<u32>(block);
+    changetype<Thread>(t).carryEnd = 0;
+    atomic.store<u32>(t, <u32>block, offsetof<Thread>("carry"));
+    store<u64>(list, <u64>next);
+    const header = largeSpan(block);
+    if (header) releaseSpan(header);
+    atomic.store<u32>(t, 0, offsetof<Thread>("carry"));
+  }
+  release(pageHeapLock(), RANK_PAGE_HEAP);
+  return true;
+}
+
+/** Makes the large block at `block` `pages` pages long where it is; false if it must move. */
+export function resizeLarge(header: usize, pages: u32): bool {
+  const have = changetype<Span>(header).pages;
+  if (pages == have) return true;
+  if (!acquire(pageHeapLock(), RANK_PAGE_HEAP)) return pages < have;
+  let done = true;
+  if (pages < have) cutSpan(header, pages);
+  else done = extendSpan(header, pages);
+  release(pageHeapLock(), RANK_PAGE_HEAP);
+  return done;
+}

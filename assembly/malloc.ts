@@ -1,0 +1,228 @@
+// The C family. malloc and free hit the thread cache without a call, an atomic or a loop; all else is slow path.
+
+import { CacheList, Heap, MAX_NODES, PAGE_SHIFT, PAGE_SIZE, Span, THREAD_CACHE, Thread } from "./layout";
+import {
+  EBUSY, EINVAL, ENOMEM, cacheList, epochSeen, heap, homeTag, lastError, mayBlock, self, setError, theHeap, thread,
+} from "./instance";
+import { FINE, MAX_SMALL, CLASSES, classInfo, classOf, classOfFine } from "./size-class";
+import { tagOf } from "./page-map";
+import { countNode, drainNode, fetch, flushCache, freeRemote, overflow, refill, returnCarry } from "./thread-cache";
+import { allocateLarge, allocateLargeOnNode, freeDeferred, freeLarge, largeSpan, pagesFor, resizeLarge } from "./large";
+import { observe } from "./topology";
+import { MISALIGNED, reportBadCall } from "./bad-call";
+
+/** Sizes beyond this are refused before any arithmetic on them. */
+const MAX_SIZE: usize = 0xffff_0000;
+/** Classes larger than the wanted one that a thread which may not sleep looks into when locks are out of reach. */
+const RESERVE_CLASSES: u32 = 16;
+
+/** A block of at least `size` bytes, aligned to 16 (8 below 16 bytes); 0 with an errno if there is none. */
+export function malloc(size: usize): usize {
+  if (size <= FINE) {
+    const list = thread + (<usize>classOfFine(size) << 4);
+    const block = <usize>load<u32>(list, THREAD_CACHE);
+    if (block != 0 && load<u32>(heap, offsetof<Heap>("epoch")) == epochSeen) {
+      store<u64>(list, load<u64>(block), THREAD_CACHE);
+      return block;
+    }
+  }
+  return mallocSlowNoInline(size);
+}
+
+/** Gives a block back; 0 is nothing. */
+export function free(block: usize): void {
+  // Mine, small and aligned: what remains of the tag is the class, below 256.
+  const c = (tagOf(block) ^ homeTag) | ((<u32>block & 7) << 8);
+  if (c < 256) {
+    const list = thread + (<usize>c << 4);
+    const word = load<u64>(list, THREAD_CACHE);
+    const length = word >> 32;
+    if (<u32>length < load<u32>(list, THREAD_CACHE + offsetof<CacheList>("limit"))) {
+      store<u64>(block, word);
+      store<u64>(list, ((length + 1) << 32) | <u64>block, THREAD_CACHE);
+      return;
+    }
+  }
+  freeSlowNoInline(block);
+}
+
+// ---- slow paths
+
+function mallocSlowNoInline(size: usize): usize {
+  return size > MAX_SMALL ? mallocLarge(size, false) : mallocSmall(classOf(size));
+}
+
+/** Sees topology changes; false if the instance is not attached. */
+function enter(): bool {
+  if (self == 0) return false;
+  if (atomic.load<u32>(heap, offsetof<Heap>("epoch")) != epochSeen) observe();
+  return true;
+}
+
+function mallocSmall(c: u32): usize {
+  if (!enter()) return fail(EINVAL);
+  const list = cacheList(thread, c);
+  if (load<u32>(list) == 0 && !refill(thread, c)) {
+    if (!mayBlock) return fromReserve(c);
+    if (!reclaim() || !refill(thread, c)) return fail(ENOMEM);
+  }
+  return pop(list);
+}
+
+// @ts-ignore: decorator
+@inline
+function pop(list: usize): usize {
+  const block = <usize>load<u32>(list);
+  store<u64>(list, load<u64>(block));
+  return block;
+}
+
+function fail(error: i32): usize {
+  setError(error);
+  return 0;
+}
+
+/** Locks are out of reach and waiting is not allowed: a cached block of a larger class will do. */
+function fromReserve(c: u32): usize {
+  for (let larger = c + 1; larger < min<u32>(CLASSES, c + RESERVE_CLASSES); ++larger) {
+    const list = cacheList(thread, larger);
+    if (load<u32>(list)) return pop(list);
+  }
+  return fail(EBUSY);
+}
+
+/** Memory is exhausted: everything cached that can be reached goes back to the page heap. */
+function reclaim(): bool {
+  if (!freeDeferred(thread) || !returnCarry(thread) || !flushCache(thread)) return false;
+  for (let node: u32 = 0; node < MAX_NODES; ++node) if (!drainNode(thread, node)) return false;
+  return true;
+}
+
+function mallocLarge(size: usize, zero: bool): usize {
+  return allocate(size, 1, zero);
+}
+
+/** A large block; `alignPages` is a power of two. */
+function allocate(size: usize, alignPages: u32, zero: bool): usize {
+  if (!enter()) return fail(EINVAL);
+  if (size > MAX_SIZE) return fail(ENOMEM);
+  freeDeferred(thread);
+  const pages = pagesFor(size);
+  let block = allocateLarge(thread, pages, alignPages, zero);
+  if (!block && mayBlock && reclaim()) block = allocateLarge(thread, pages, alignPages, zero);
+  return block ? block : fail(mayBlock ? ENOMEM : EBUSY);
+}
+
+function freeSlowNoInline(block: usize): void {
+  if (block == 0 || self == 0) return;
+  const tag = tagOf(block);
+  if (tag == 0) return freeLarge(thread, block);
+  if (block & 7) return reportBadCall(MISALIGNED);
+  const node = (tag >> 8) - 1;
+  const c = tag & 0xff;
+  if (node == changetype<Thread>(thread).home) overflow(thread, c, block);
+  else freeRemote(thread, node, c, block);
+}
+
+// ---- the rest of the family
+
+/** A zeroed block of `count` times `size` bytes. */
+export function calloc(count: usize, size: usize): usize {
+  const bytes = <u64>count * <u64>size;
+  if (bytes > <u64>MAX_SIZE) return fail(ENOMEM);
+  if (bytes > MAX_SMALL) return mallocLarge(<usize>bytes, true);
+  const block = malloc(<usize>bytes);
+  if (block) memory.fill(block, 0, <usize>bytes);
+  return block;
+}
+
+/** Bytes the program may use of a block, 0 for a bad pointer. */
+export function malloc_usable_size(block: usize): usize {
+  if (block == 0) return 0;
+  const tag = tagOf(block);
+  if (tag) return classInfo(tag & 0xff).size;
+  const header = largeSpan(block);
+  return header ? <usize>changetype<Span>(header).pages << PAGE_SHIFT : 0;
+}
+
+/** The block with `size` bytes, moved if it must be; realloc(block, 0) frees and answers 0. */
+export function realloc(block: usize, size: usize): usize {
+  if (block == 0) return malloc(size);
+  if (size == 0) {
+    free(block);
+    return 0;
+  }
+  const usable = malloc_usable_size(block);
+  if (usable == 0) return fail(EINVAL);
+  if (size > MAX_SIZE) return fail(ENOMEM);
+  const tag = tagOf(block);
+  if (tag) {
+    // Stays where it is unless that wastes half of it.
+    if (size <= usable && (size > usable >> 1 || usable <= 64)) return block;
+  } else if (size > MAX_SMALL && resizeLarge(largeSpan(block), pagesFor(size))) {
+    return block;
+  }
+  const moved = malloc(size);
+  if (!moved) return size <= usable ? block : 0;
+  memory.copy(moved, block, min<usize>(usable, size));
+  free(block);
+  return moved;
+}
+
+/** A block aligned to `alignment`, a power of two. */
+export function memalign(alignment: usize, size: usize): usize {
+  if (alignment == 0 || (alignment & (alignment - 1)) != 0 || size > MAX_SIZE) {
+    return fail(size > MAX_SIZE ? ENOMEM : EINVAL);
+  }
+  if (alignment <= 8) return malloc(size);
+  const rounded = (max<usize>(size, 1) + alignment - 1) & ~(alignment - 1);
+  if (alignment <= PAGE_SIZE && rounded <= MAX_SMALL) {
+    // Spans start at pages, so a class whose size is a multiple of the alignment has only aligned blocks.
+    let c = classOf(rounded);
+    while (c < CLASSES && (classInfo(c).size & <u32>(alignment - 1)) != 0) ++c;
+    if (c < CLASSES) return malloc(classInfo(c).size);
+  }
+  return allocate(max<usize>(size, MAX_SMALL + 1), max<u32>(1, <u32>(alignment >> PAGE_SHIFT)), false);
+}
+
+/** As memalign; the size need not be a multiple of the alignment (C17). */
+export function aligned_alloc(alignment: usize, size: usize): usize {
+  return memalign(alignment, size);
+}
+
+/** Stores an aligned block at `out`. An errno; on failure `out` is untouched. */
+export function posix_memalign(out: usize, alignment: usize, size: usize): i32 {
+  if (alignment < sizeof<usize>() || (alignment & (alignment - 1)) != 0) return EINVAL;
+  const block = memalign(alignment, size);
+  if (!block) return lastError;
+  store<u32>(out, <u32>block);
+  return 0;
+}
+
+/** Gives everything cached within reach back to the page heap: 1 if that freed pages. `pad` is accepted for C's sake. */
+export function malloc_trim(pad: usize): i32 {
+  if (!enter()) return 0;
+  const before = theHeap().freePages;
+  reclaim();
+  return theHeap().freePages > before ? 1 : 0;
+}
+
+/** A block on `node` and no other. */
+export function mallocOnNode(size: usize, node: u32): usize {
+  if (!enter() || node >= theHeap().nodes) return fail(EINVAL);
+  if (size > MAX_SIZE) return fail(ENOMEM);
+  const t = thread;
+  if (size > MAX_SMALL) {
+    const block = allocateLargeOnNode(node, pagesFor(size));
+    return block ? block : fail(ENOMEM);
+  }
+  if (!returnCarry(t)) return fail(EBUSY);
+  if (!fetch(t, classOf(size), node, 1)) return fail(ENOMEM);
+  const record = changetype<Thread>(t);
+  // A batch may have come instead of one block: the others go back.
+  const block = <usize>record.carry;
+  countNode(record, node, node, 1);
+  atomic.store<u32>(t, load<u32>(block), offsetof<Thread>("carry"));
+  returnCarry(t);
+  return block;
+}

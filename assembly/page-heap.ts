@@ -1,0 +1,231 @@
+// Page heap: spans out of free runs and back. All of it under pageHeapLock.
+
+import {
+  ARENA_BINS, Arena, EXACT_RUNS, Heap, KIND_SMALL, MAX_NODES, PAGE_LIMIT, PAGE_SHIFT, PAGE_LONG_HEADERS, PAGE_METADATA, PAGE_OWNED,
+  PAGE_SHORT_HEADERS, PAGE_TOUCHED, Span, HEAP_GROWS_ALONE,
+} from "./layout";
+import { heap, theHeap } from "./instance";
+import { addressOf, arenaOf, entryOf, flagsOf, nodeOfPage, setEntry, setFlags, setTag } from "./page-map";
+import { fileFree, findMixed, freeRunAt, takeRange, takeRun } from "./free-run";
+import { grow, recoverGrowth } from "./page-source";
+import { isLongHeader, makeArena, poolHeader, poolPage, takeHeader } from "./metadata";
+
+// @ts-ignore: decorator
+@inline
+export function labelOf(kind: u32, node: u32, c: u32): u32 {
+  return (kind << 16) | (node << 8) | c;
+}
+// @ts-ignore: decorator
+@inline
+export function kindOf(label: u32): u32 {
+  return label >> 16;
+}
+// @ts-ignore: decorator
+@inline
+export function nodeOfLabel(label: u32): u32 {
+  return (label >> 8) & 0xff;
+}
+// @ts-ignore: decorator
+@inline
+export function classOfLabel(label: u32): u32 {
+  return label & 0xff;
+}
+// @ts-ignore: decorator
+@inline
+export function loadLabel(span: usize): u32 {
+  return atomic.load<u32>(span, offsetof<Span>("label"));
+}
+// @ts-ignore: decorator
+@inline
+export function storeLabel(span: usize, label: u32): void {
+  atomic.store<u32>(span, label, offsetof<Span>("label"));
+}
+
+/** `pages` adjacent free pages on `node`, off the lists; 0 = none. Growth is the last resort if `growable`. */
+export function takePages(node: u32, pages: u32, growable: bool): u32 {
+  if (!makeArena(node)) return 0;
+  let page = takeRun(node, pages);
+  // Somebody else's growth may part ours from the free pages it was to lengthen: then once more.
+  for (let i = 0; i < 3 && !page && growable; ++i) {
+    if (!grow(node, pages)) return 0;
+    page = takeRun(node, pages);
+  }
+  return page;
+}
+
+/** `pages` adjacent free pages of whichever nodes of `mask` have them; 0 = none. */
+export function takeMixedPages(pages: u32, mask: u32): u32 {
+  if (theHeap().freePages < pages) return 0;
+  const page = findMixed(<u32>(heap >> PAGE_SHIFT), endOfPages(), pages, mask);
+  if (page) takeRange(page, pages);
+  return page;
+}
+
+/** A page beyond which the heap owns nothing. */
+export function endOfPages(): u32 {
+  return min<u32>(<u32>memory.size() << 3, PAGE_LIMIT);
+}
+
+/** Makes the taken pages a span; 0 (and the pages are free again) if there is no memory for its header. */
+export function makeSpan(page: u32, pages: u32, label: u32, blocks: u32): usize {
+  const header = takeHeader(blocks);
+  if (!header) {
+    fileFree(page, pages);
+    return 0;
+  }
+  const span = changetype<Span>(header);
+  span.start = page;
+  span.pages = pages;
+  span.free = blocks;
+  touch(page, pages);
+  setEntries(header, label);
+  storeLabel(header, label);
+  setTags(header, label);
+  return header;
+}
+
+export function touch(page: u32, pages: u32): void {
+  for (let i = page; i < page + pages; ++i) setFlags(i, PAGE_OWNED | PAGE_TOUCHED);
+}
+
+function setEntries(header: usize, label: u32): void {
+  const span = changetype<Span>(header);
+  const last = span.start + span.pages - 1;
+  setEntry(span.start, <u32>header);
+  setEntry(last, <u32>header);
+  if (kindOf(label) == KIND_SMALL) for (let page = span.start + 1; page < last; ++page) setEntry(page, <u32>header);
+}
+
+/** Tags of a small span's pages, from its label. */
+export function setTags(header: usize, label: u32): void {
+  if (kindOf(label) != KIND_SMALL) return;
+  const span = changetype<Span>(header);
+  const tag = ((nodeOfLabel(label) + 1) << 8) | classOfLabel(label);
+  for (let i: u32 = 0; i < span.pages; ++i) setTag(span.start + i, tag);
+}
+
+/** Gives the span's pages back to their true nodes. */
+export function releaseSpan(header: usize): void {
+  const span = changetype<Span>(header);
+  const start = span.start;
+  const pages = span.pages;
+  const small = kindOf(span.label) == KIND_SMALL;
+  storeLabel(header, 0);
+  setEntry(start, 0);
+  setEntry(start + pages - 1, 0);
+  if (small) {
+    for (let i = start; i < start + pages; ++i) {
+      setTag(i, 0);
+      setEntry(i, 0);
+    }
+  }
+  poolHeader(header, isLongHeader(header));
+  fileFree(start, pages);
+}
+
+/** Gives the pages of a large span beyond its first `pages` back. */
+export function cutSpan(header: usize, pages: u32): void {
+  const span = changetype<Span>(header);
+  const rest = span.pages - pages;
+  setEntry(span.start + span.pages - 1, 0);
+  atomic.store<u32>(header, pages, offsetof<Span>("pages"));
+  setEntry(span.start + pages - 1, <u32>header);
+  fileFree(span.start + pages, rest);
+}
+
+/** Lengthens a large span in place to `pages`, if free pages of its node follow it (or can be grown). */
+export function extendSpan(header: usize, pages: u32): bool {
+  const span = changetype<Span>(header);
+  const end = span.start + span.pages;
+  const more = pages - span.pages;
+  const node = nodeOfLabel(span.label);
+  const after = freeRunAt(end);
+  if (after != 0 && nodeOfPage(end) != node) return false;
+  if (after < more && (end + after < endOfPages() || !grow(node, more))) return false;
+  if (freeRunAt(end) < more || nodeOfPage(end) != node) return false;
+  takeRange(end, more);
+  touch(end, more);
+  setEntry(end - 1, 0);
+  setEntry(end + more - 1, <u32>header);
+  atomic.store<u32>(header, pages, offsetof<Span>("pages"));
+  return true;
+}
+
+/**
+ * Rebuilds everything under pageHeapLock that is not truth, after the death of its holder: free runs and their lists, header
+ * pools, counts, and the page map of spans. Looks at every page of the memory.
+ */
+export function rebuildPageHeap(): void {
+  const h = theHeap();
+  recoverGrowth((h.flags & HEAP_GROWS_ALONE) != 0);
+  h.shortHeaders = 0;
+  h.longHeaders = 0;
+  h.freePages = 0;
+  h.metadataPages = 0;
+  for (let node: u32 = 0; node < MAX_NODES; ++node) {
+    const arena = arenaOf(node);
+    if (!arena) continue;
+    const a = changetype<Arena>(arena);
+    a.freePages = 0;
+    a.ownedPages = 0;
+    a.nonempty0 = 0;
+    a.nonempty1 = 0;
+    memory.fill(arena + ARENA_BINS, 0, (EXACT_RUNS + 1) * 4);
+  }
+  rebuildHeaders();
+  atomic.store<u32>(heap, rebuildRuns(), offsetof<Heap>("ownedPages"));
+}
+
+/** Fills the header pools, and sets again what the page map says of every span in use. */
+function rebuildHeaders(): void {
+  const end = endOfPages();
+  for (let page: u32 = <u32>(heap >> PAGE_SHIFT); page < end; ++page) {
+    const flags = flagsOf(page);
+    if ((flags & PAGE_METADATA) == 0) continue;
+    theHeap().metadataPages += 1;
+    const long = (flags & PAGE_LONG_HEADERS) != 0;
+    if (!long && (flags & PAGE_SHORT_HEADERS) == 0) continue;
+    poolPage(page, long);
+  }
+}
+
+/** Files every page that is neither metadata nor in a span; the number of pages owned. */
+function rebuildRuns(): u32 {
+  const end = endOfPages();
+  let owned: u32 = 0;
+  let from: u32 = 0;
+  for (let page: u32 = <u32>(heap >> PAGE_SHIFT); page <= end; ) {
+    const flags = page < end ? flagsOf(page) : 0;
+    const header = flags & PAGE_OWNED ? spanAt(page) : 0;
+    if ((flags & PAGE_OWNED) != 0 && (flags & PAGE_METADATA) == 0 && !header) {
+      if (!from) from = page;
+      setTag(page, 0);
+      setEntry(page, 0);
+      changetype<Arena>(arenaOf(nodeOfPage(page))).ownedPages += 1;
+      ++owned;
+      ++page;
+      continue;
+    }
+    if (from) fileFree(from, page - from);
+    from = 0;
+    let pages: u32 = 1;
+    if (header) {
+      pages = changetype<Span>(header).pages;
+      setEntries(header, changetype<Span>(header).label);
+    }
+    if (flags & PAGE_OWNED) {
+      for (let i = page; i < page + pages; ++i) changetype<Arena>(arenaOf(nodeOfPage(i))).ownedPages += 1;
+      owned += pages;
+    }
+    page += pages;
+  }
+  return owned;
+}
+
+/** Header of the span in use that starts at `page`, 0 if none does. */
+export function spanAt(page: u32): usize {
+  const entry = <usize>entryOf(page);
+  if (entry == 0 || (entry & 1) != 0) return 0;
+  const span = changetype<Span>(entry);
+  return span.label != 0 && span.start == page ? entry : 0;
+}

@@ -1,0 +1,96 @@
+// Page map: what is known about a page, in two levels. Memory that is not the heap's has a leaf of zeros, so
+// that a lookup needs no bound and a wild pointer finds tag 0.
+
+import {
+  ARENAS, LEAF_ENTRIES, LEAF_FLAGS, LEAF_NODES, LEAF_PAGES, LEAF_SHIFT, LEAF_TAGS, NO_LEAF, PAGE_SHIFT, ROOT,
+} from "./layout";
+import { heap } from "./instance";
+
+// Entry of a page (u32):
+//   0            nothing starts or ends here
+//   n << 2 | 1   first page of a free run of n pages (and the last, if n is 1)
+//   n << 2 | 3   last page of a free run of n > 1 pages
+//   else         address of the Span: first and last page of every span, every page of a small one
+
+// @ts-ignore: decorator
+@inline
+export function pageOf(address: usize): u32 {
+  return <u32>(address >> PAGE_SHIFT);
+}
+
+// @ts-ignore: decorator
+@inline
+export function addressOf(page: u32): usize {
+  return <usize>page << PAGE_SHIFT;
+}
+
+/** Leaf of `page`; the leaf of zeros where the heap owns nothing. */
+// @ts-ignore: decorator
+@inline
+export function leafOf(page: u32): usize {
+  return load<u32>(heap + ((page >> LEAF_SHIFT) << 2), ROOT);
+}
+
+/** The address tagOf answers from, for the page of `address`. */
+// @ts-ignore: decorator
+@inline
+export function tagAt(address: usize): usize {
+  // (address >> 23 << 2) and (page & 1023) << 1, in one shift each
+  const leaf = <usize>load<u32>(heap + ((address >> (PAGE_SHIFT + LEAF_SHIFT)) << 2), ROOT);
+  return leaf + ((address >> (PAGE_SHIFT - 1)) & <usize>((LEAF_PAGES - 1) << 1));
+}
+
+/** (node + 1) << 8 | class of the small span at `address`, else 0. */
+// @ts-ignore: decorator
+@inline
+export function tagOf(address: usize): u32 {
+  return load<u16>(tagAt(address), LEAF_TAGS);
+}
+
+// @ts-ignore: decorator
+@inline
+export function setTag(page: u32, tag: u32): void {
+  store<u16>(tagAt(addressOf(page)), <u16>tag, LEAF_TAGS);
+}
+
+// @ts-ignore: decorator
+@inline
+export function isOwnedLeaf(leaf: usize): bool {
+  return leaf != heap + NO_LEAF;
+}
+
+export function entryOf(page: u32): u32 {
+  const leaf = leafOf(page);
+  if (!isOwnedLeaf(leaf)) return 0;
+  return atomic.load<u32>(leaf + ((page & (LEAF_PAGES - 1)) << 2), LEAF_ENTRIES);
+}
+
+export function setEntry(page: u32, entry: u32): void {
+  atomic.store<u32>(leafOf(page) + ((page & (LEAF_PAGES - 1)) << 2), entry, LEAF_ENTRIES);
+}
+
+export function flagsOf(page: u32): u32 {
+  const leaf = leafOf(page);
+  if (!isOwnedLeaf(leaf)) return 0;
+  return load<u8>(leaf + (page & (LEAF_PAGES - 1)), LEAF_FLAGS);
+}
+
+export function setFlags(page: u32, flags: u32): void {
+  store<u8>(leafOf(page) + (page & (LEAF_PAGES - 1)), <u8>flags, LEAF_FLAGS);
+}
+
+/** True node of a page the heap owns. */
+export function nodeOfPage(page: u32): u32 {
+  return atomic.load<u8>(leafOf(page) + (page & (LEAF_PAGES - 1)), LEAF_NODES);
+}
+
+export function setNodeOfPage(page: u32, node: u32): void {
+  atomic.store<u8>(leafOf(page) + (page & (LEAF_PAGES - 1)), <u8>node, LEAF_NODES);
+}
+
+/** Address of the Arena of `node`, 0 if it has none yet. */
+// @ts-ignore: decorator
+@inline
+export function arenaOf(node: u32): usize {
+  return atomic.load<u32>(heap + (<usize>node << 2), ARENAS);
+}

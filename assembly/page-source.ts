@@ -1,0 +1,141 @@
+// Where pages come from: a range given at the start, then memory.grow. Others may grow the same memory, so only what
+// memory.grow answers counts. All of it under pageHeapLock.
+
+import {
+  Arena, Heap, LEAF_FLAGS, LEAF_NODES, LEAF_PAGES, LEAF_SHIFT, PAGE_LIMIT, PAGE_METADATA, PAGE_OWNED, PAGE_TOUCHED, PAGES_PER_GROWTH,
+  ROOT,
+} from "./layout";
+import { heap, theHeap } from "./instance";
+import { addressOf, arenaOf, isOwnedLeaf, leafOf, nodeOfPage } from "./page-map";
+import { fileFree, freeRunEndingAt } from "./free-run";
+
+/** A growth takes at least 1/2^GROWTH_SHIFT of what the heap owns. */
+const GROWTH_SHIFT: u32 = 7;
+
+/**
+ * Grows the memory so that `node` has `pages` more adjacent free pages, counting those at the end of the memory.
+ * False if a limit of the heap, the node or the memory stands against it.
+ */
+export function grow(node: u32, pages: u32): bool {
+  const h = theHeap();
+  const arena = changetype<Arena>(arenaOf(node));
+  const before = <u32>memory.size() * PAGES_PER_GROWTH;
+  let want = pages;
+  if (before) {
+    const tail = freeRunEndingAt(before - 1);
+    if (tail != 0 && tail < pages && nodeOfPage(before - 1) == node) want -= tail;
+  }
+  want += missingLeaves(before, want);
+  const generous = max<u32>(want, h.ownedPages >> GROWTH_SHIFT);
+  for (let i = 0; i < 2; ++i) {
+    const count = roundUp(i == 0 ? generous : want);
+    const owned = h.ownedPages + count;
+    if (owned <= h.limitPages && owned >= count && (arena.limitPages == 0 || arena.ownedPages + count <= arena.limitPages)) {
+      h.growBefore = before;
+      h.growNode = node;
+      h.growGot = 0;
+      atomic.store<u32>(heap, count, offsetof<Heap>("growPages"));
+      const got = memory.grow(count / PAGES_PER_GROWTH);
+      if (got >= 0) {
+        atomic.store<u32>(heap, <u32>got * PAGES_PER_GROWTH + 1, offsetof<Heap>("growGot"));
+        finishGrowth();
+        return true;
+      }
+      atomic.store<u32>(heap, 0, offsetof<Heap>("growPages"));
+    }
+  }
+  return false;
+}
+
+// @ts-ignore: decorator
+@inline
+function roundUp(pages: u32): u32 {
+  return (pages + PAGES_PER_GROWTH - 1) & ~(PAGES_PER_GROWTH - 1);
+}
+
+/** Leaves that `pages` pages from `first` would need and that do not exist. */
+function missingLeaves(first: u32, pages: u32): u32 {
+  let missing: u32 = 0;
+  const last = (first + pages + PAGES_PER_GROWTH) >> LEAF_SHIFT;
+  for (let i = first >> LEAF_SHIFT; i <= last; ++i) {
+    if (i < PAGE_LIMIT >> LEAF_SHIFT && !isOwnedLeaf(leafOf(i << LEAF_SHIFT))) ++missing;
+  }
+  return missing;
+}
+
+/** Makes the pages of the growth that Heap.grow* describes the heap's. */
+function finishGrowth(): void {
+  const h = theHeap();
+  const first = h.growGot - 1;
+  const pages = min<u32>(first + h.growPages, PAGE_LIMIT) - first;
+  claim(first, pages, h.growNode);
+  fileClaimed(first, pages);
+  atomic.store<u32>(heap, h.ownedPages + pages, offsetof<Heap>("ownedPages"));
+  changetype<Arena>(arenaOf(h.growNode)).ownedPages += pages;
+  atomic.store<u32>(heap, 0, offsetof<Heap>("growPages"));
+}
+
+/**
+ * Marks [first, first + pages), fresh and zero, as the heap's and on `node`. A missing leaf is made of the new
+ * pages themselves, at a place that depends on its index only, so that a second run after a death changes nothing.
+ */
+export function claim(first: u32, pages: u32, node: u32): void {
+  const end = min<u32>(first + pages, PAGE_LIMIT);
+  const firstLeaf = first >> LEAF_SHIFT;
+  const lastLeaf = (end - 1) >> LEAF_SHIFT;
+  for (let i = firstLeaf; i <= lastLeaf; ++i) {
+    if (!isOwnedLeaf(leafOf(i << LEAF_SHIFT))) {
+      atomic.store<u32>(heap + (i << 2), <u32>addressOf(first + i - firstLeaf), ROOT);
+    }
+    const from = max<u32>(first, i << LEAF_SHIFT);
+    const to = min<u32>(end, (i + 1) << LEAF_SHIFT);
+    const at = leafOf(from) + (from & (LEAF_PAGES - 1));
+    memory.fill(at + LEAF_NODES, <u8>node, to - from);
+    memory.fill(at + LEAF_FLAGS, PAGE_OWNED, to - from);
+  }
+  for (let i = firstLeaf; i <= lastLeaf; ++i) {
+    if (isLeafPage(first, first + i - firstLeaf)) markMetadata(first + i - firstLeaf);
+  }
+}
+
+/** Whether `page` of the growth from `first` became a leaf. */
+function isLeafPage(first: u32, page: u32): bool {
+  return leafOf(((first >> LEAF_SHIFT) + page - first) << LEAF_SHIFT) == addressOf(page);
+}
+
+export function markMetadata(page: u32): void {
+  const at = leafOf(page) + (page & (LEAF_PAGES - 1));
+  store<u8>(at, PAGE_OWNED | PAGE_METADATA | PAGE_TOUCHED, LEAF_FLAGS);
+  theHeap().metadataPages += 1;
+}
+
+/** Files what `claim` did not use itself. */
+export function fileClaimed(first: u32, pages: u32): void {
+  const end = min<u32>(first + pages, PAGE_LIMIT);
+  let used = first;
+  const leaves = ((end - 1) >> LEAF_SHIFT) - (first >> LEAF_SHIFT) + 1;
+  for (let page = first; page < first + leaves; ++page) {
+    if (isLeafPage(first, page)) {
+      if (page > used) fileFree(used, page - used);
+      used = page + 1;
+    }
+  }
+  fileFree(used, end - used);
+}
+
+/** After the death of a thread that grew the memory: claims its pages if they are known to be the heap's, else reports them. */
+export function recoverGrowth(exclusive: bool): void {
+  const h = theHeap();
+  const pages = h.growPages;
+  if (pages == 0) return;
+  if (h.growGot == 0 && exclusive && <u32>memory.size() * PAGES_PER_GROWTH == h.growBefore + pages) {
+    atomic.store<u32>(heap, h.growBefore + 1, offsetof<Heap>("growGot"));
+  }
+  if (h.growGot != 0) {
+    claim(h.growGot - 1, pages, h.growNode);
+  } else if (<u32>memory.size() * PAGES_PER_GROWTH >= h.growBefore + pages) {
+    h.lostPages += pages;
+  }
+  atomic.store<u32>(heap, 0, offsetof<Heap>("growPages"));
+}
+

@@ -1,0 +1,284 @@
+// Threads come and go: attach, detach, and what a survivor does about the dead.
+//
+// A slot's word says who owns it: free, attached, or dead (its owner's death is confirmed, its record is being emptied). A reaper can
+// die too: every step below can be done again by the next one, which finds both slots dead.
+
+import {
+  ABI_VERSION, ARENA_CENTRALS, Arena, Central, Heap, MAGIC, MAX_NODES, MAX_THREADS, NO_LEAF, SLOTS, SLOT_ATTACHED, SLOT_DEAD,
+  SLOT_FREE, THREADS, THREAD_MAY_BLOCK, THREAD_SIZE, Thread,
+} from "./layout";
+import { EBUSY, EINVAL, ENOMEM, bindHeap, bindThread, cacheList, heap, remoteList, self, setError, setHome, thread } from "./instance";
+import { RANK_CENTRAL, RANK_PAGE_HEAP, RANK_QUEUE, RANK_REAP, RANK_TOPOLOGY, acquire, release } from "./lock";
+import { CLASSES } from "./size-class";
+import { arenaOf, tagOf } from "./page-map";
+import { metadata } from "./metadata";
+import { rebuildPageHeap, releaseSpan, spanAt } from "./page-heap";
+import { centralOf, rebuildCentral, releaseIdleSpans, returnBlocks } from "./central";
+import { flushCache, returnCarry } from "./thread-cache";
+import { freeDeferred } from "./large";
+import { finishRebind, observe } from "./topology";
+import { addressOf, pageOf } from "./page-map";
+
+// @ts-ignore: decorator
+@inline
+function slotAt(slot: u32): usize {
+  return heap + (<usize>slot << 3);
+}
+
+// @ts-ignore: decorator
+@inline
+function stateOf(word: u64): u32 {
+  return <u32>word & 0xff;
+}
+
+// @ts-ignore: decorator
+@inline
+function recordOf(slot: u32): usize {
+  return atomic.load<u32>(heap + (<usize>slot << 2), THREADS);
+}
+
+/** Slot + 1 of the thread with this key, 0 if there is none. */
+function slotOfKey(key: u32): u32 {
+  for (let slot: u32 = 0; slot < MAX_THREADS; ++slot) {
+    const word = atomic.load<u64>(slotAt(slot), SLOTS);
+    if (stateOf(word) != SLOT_FREE && <u32>(word >> 32) == key) return slot + 1;
+  }
+  return 0;
+}
+
+/** Writes how many slots are attached. */
+function countAttached(): void {
+  let count: u32 = 0;
+  for (let slot: u32 = 0; slot < MAX_THREADS; ++slot) {
+    count += <u32>(stateOf(atomic.load<u64>(slotAt(slot), SLOTS)) != SLOT_FREE);
+  }
+  atomic.store<u32>(heap, count, offsetof<Heap>("attached"));
+}
+
+/** The slot is free again, in its next generation. */
+function freeSlot(slot: u32): void {
+  const word = <u32>atomic.load<u64>(slotAt(slot), SLOTS);
+  atomic.store<u64>(slotAt(slot), <u64>((word & ~0xff) | SLOT_FREE), SLOTS);
+  countAttached();
+}
+
+// ---- attach and detach
+
+/**
+ * Makes this instance a thread of the heap at `base`, running on `vcpu`. `key` names it to reap and must be the host's choice,
+ * unique and not 0. The thread's id (generation << 16 | slot + 1), or 0 with an errno.
+ */
+export function attach(base: usize, key: u32, vcpu: u32, flags: u32): u32 {
+  bindHeap(base);
+  const h = changetype<Heap>(base);
+  if (self != 0 || key == 0 || atomic.load<u32>(base) != MAGIC || h.abiVersion != ABI_VERSION) {
+    setError(EINVAL);
+    return 0;
+  }
+  for (let slot: u32 = 0; slot < MAX_THREADS; ++slot) {
+    const word = atomic.load<u64>(slotAt(slot), SLOTS);
+    if (stateOf(word) != SLOT_FREE) continue;
+    const generation = ((<u32>word >> 8) + 1) & 0xffff;
+    const mine = (<u64>key << 32) | <u64>((generation << 8) | SLOT_ATTACHED);
+    if (atomic.cmpxchg<u64>(slotAt(slot), word, mine, SLOTS) != word) continue;
+    bindThread(0, slot + 1, (flags & THREAD_MAY_BLOCK) != 0);
+    const record = makeRecord(slot);
+    if (!record) {
+      freeSlot(slot);
+      unbind();
+      return 0;
+    }
+    memory.fill(record, 0, THREAD_SIZE);
+    const t = changetype<Thread>(record);
+    t.id = slot + 1;
+    t.vcpu = vcpu;
+    t.flags = flags;
+    bindThread(record, slot + 1, (flags & THREAD_MAY_BLOCK) != 0);
+    countAttached();
+    observe();
+    setError(0);
+    return (generation << 16) | (slot + 1);
+  }
+  setError(ENOMEM);
+  return 0;
+}
+
+function makeRecord(slot: u32): usize {
+  let record = recordOf(slot);
+  if (record) return record;
+  const lock = heap + offsetof<Heap>("pageHeapLock");
+  if (!acquire(lock, RANK_PAGE_HEAP)) {
+    setError(EBUSY);
+    return 0;
+  }
+  record = metadata(THREAD_SIZE);
+  if (record) atomic.store<u32>(heap + (<usize>slot << 2), <u32>record, THREADS);
+  else setError(ENOMEM);
+  release(lock, RANK_PAGE_HEAP);
+  return record;
+}
+
+/** The instance is nobody's thread: zeros stand in for its record, so that every hit path misses. */
+export function unbind(): void {
+  bindThread(heap + NO_LEAF, 0, false);
+  setHome(0, 0);
+}
+
+/** Gives everything this thread caches back and ends its membership. */
+export function detach(): i32 {
+  if (self == 0) return EINVAL;
+  if (!returnCarry(thread) || !flushCache(thread) || !freeDeferred(thread)) return EBUSY;
+  const slot = self - 1;
+  unbind();
+  freeSlot(slot);
+  return 0;
+}
+
+// ---- reaping
+
+/**
+ * Does away with the thread of this key, whose death the host has confirmed: takes its locks over, finishes or undoes what it
+ * was doing, and returns all it cached. 1 = done, 0 = no such thread, -1 = a lock is out of reach: ask again.
+ */
+export function reap(key: u32): i32 {
+  const found = slotOfKey(key);
+  if (self == 0 || found == 0 || found == self) return 0;
+  for (let word: u64; stateOf((word = atomic.load<u64>(slotAt(found - 1), SLOTS))) == SLOT_ATTACHED; ) {
+    atomic.cmpxchg<u64>(slotAt(found - 1), word, (word & ~0xff) | SLOT_DEAD, SLOTS);
+  }
+  takeFromDead(heap + offsetof<Heap>("reapLock"));
+  if (!holds(heap + offsetof<Heap>("reapLock")) && !acquire(heap + offsetof<Heap>("reapLock"), RANK_REAP)) return -1;
+  takeAllFromDead();
+  repair();
+  let done = 1;
+  for (let slot: u32 = 0; slot < MAX_THREADS; ++slot) {
+    if (isDead(slot) && !bury(slot)) done = -1;
+  }
+  release(heap + offsetof<Heap>("reapLock"), RANK_REAP);
+  return done;
+}
+
+// @ts-ignore: decorator
+@inline
+function isDead(slot: u32): bool {
+  return stateOf(atomic.load<u64>(slotAt(slot), SLOTS)) == SLOT_DEAD;
+}
+
+// @ts-ignore: decorator
+@inline
+function holds(lock: usize): bool {
+  return atomic.load<u32>(lock) >> 1 == self;
+}
+
+/** Makes a lock held by a dead thread this thread's. */
+function takeFromDead(lock: usize): void {
+  while (true) {
+    const word = atomic.load<u32>(lock);
+    if (word >> 1 == 0 || !isDead((word >> 1) - 1)) return;
+    if (atomic.cmpxchg<u32>(lock, word, (self << 1) | 1) == word) return;
+  }
+}
+
+function takeAllFromDead(): void {
+  takeFromDead(heap + offsetof<Heap>("topologyLock"));
+  takeFromDead(heap + offsetof<Heap>("pageHeapLock"));
+  for (let node: u32 = 0; node < MAX_NODES; ++node) {
+    const arena = arenaOf(node);
+    if (!arena) continue;
+    takeFromDead(arena + offsetof<Arena>("queueLock"));
+    for (let c: u32 = 1; c < CLASSES; ++c) {
+      const central = centralOf(node, c);
+      if (central) takeFromDead(central);
+    }
+  }
+}
+
+/** Repairs what the locks just taken over guard, and releases them. */
+function repair(): void {
+  const pageHeapLock = heap + offsetof<Heap>("pageHeapLock");
+  if (holds(pageHeapLock)) {
+    rebuildPageHeap();
+    for (let slot: u32 = 0; slot < MAX_THREADS; ++slot) if (isDead(slot)) finishLargeFree(recordOf(slot));
+    release(pageHeapLock, RANK_PAGE_HEAP);
+  }
+  // All lists are looked at before any carry is acted upon: it may be in any of them.
+  for (let slot: u32 = 0; slot < MAX_THREADS; ++slot) if (isDead(slot)) voidCarry(recordOf(slot));
+  for (let node: u32 = 0; node < MAX_NODES; ++node) {
+    const arena = arenaOf(node);
+    if (!arena) continue;
+    if (holds(arena + offsetof<Arena>("queueLock"))) {
+      recountQueue(arena);
+      release(arena + offsetof<Arena>("queueLock"), RANK_QUEUE);
+    }
+    for (let c: u32 = 1; c < CLASSES; ++c) {
+      const central = centralOf(node, c);
+      if (central != 0 && holds(central)) repairCentral(central);
+    }
+  }
+  const topologyLock = heap + offsetof<Heap>("topologyLock");
+  if (holds(topologyLock)) {
+    if (atomic.load<u32>(heap, offsetof<Heap>("sequence")) & 1) atomic.add<u32>(heap, 1, offsetof<Heap>("sequence"));
+    if (changetype<Heap>(heap).rebindPages) finishRebind();
+    release(topologyLock, RANK_TOPOLOGY);
+  }
+}
+
+function recountQueue(arena: usize): void {
+  let batches: u32 = 0;
+  for (let batch: usize = changetype<Arena>(arena).queueHead; batch; batch = load<u32>(batch, 4)) ++batches;
+  changetype<Arena>(arena).queuedBatches = batches;
+}
+
+function repairCentral(central: usize): void {
+  acquire(heap + offsetof<Heap>("pageHeapLock"), RANK_PAGE_HEAP);
+  rebuildCentral(central);
+  release(heap + offsetof<Heap>("pageHeapLock"), RANK_PAGE_HEAP);
+  for (let slot: u32 = 0; slot < MAX_THREADS; ++slot) {
+    if (isDead(slot) && recordOf(slot) != 0) returnBlocks(central, recordOf(slot), -1);
+  }
+  releaseIdleSpans(central);
+  release(central, RANK_CENTRAL);
+}
+
+/** A dead thread's carry that names a large block: its free was under way. Under pageHeapLock. */
+function finishLargeFree(t: usize): void {
+  if (t == 0) return;
+  const block = <usize>changetype<Thread>(t).carry;
+  if (block == 0 || tagOf(block) != 0) return;
+  const header = spanAt(pageOf(block));
+  if (header != 0 && addressOf(pageOf(block)) == block) releaseSpan(header);
+  atomic.store<u32>(t, 0, offsetof<Thread>("carry"));
+}
+
+/** Voids the carry if it heads a list: the move has not begun, or is done. */
+function voidCarry(t: usize): void {
+  if (t == 0) return;
+  const carry = changetype<Thread>(t).carry;
+  let listed = false;
+  for (let c: u32 = 1; c < CLASSES; ++c) if (load<u32>(cacheList(t, c)) == carry) listed = true;
+  for (let node: u32 = 0; node <= MAX_NODES; ++node) if (load<u32>(remoteList(t, node)) == carry) listed = true;
+  for (let node: u32 = 0; node < MAX_NODES; ++node) {
+    const arena = arenaOf(node);
+    if (!arena) continue;
+    if (atomic.load<u32>(arena, offsetof<Arena>("queueHead")) == carry) listed = true;
+    for (let c: u32 = 1; c < CLASSES; ++c) {
+      const central = <usize>load<u32>(arena + (<usize>c << 2), ARENA_CENTRALS);
+      if (central != 0 && atomic.load<u32>(central, offsetof<Central>("transferHead")) == carry) listed = true;
+    }
+  }
+  if (listed) atomic.store<u32>(t, 0, offsetof<Thread>("carry"));
+}
+
+/** Empties a dead thread's record and frees its slot. False if a lock is out of reach. */
+function bury(slot: u32): bool {
+  const t = recordOf(slot);
+  if (t) {
+    if (!returnCarry(t) || !flushCache(t) || !freeDeferred(t)) return false;
+    // A wake-up meant for somebody may have died with it.
+    const lock = <usize>changetype<Thread>(t).waiting;
+    if (lock) atomic.notify(lock, -1);
+  }
+  atomic.add<u32>(heap, 1, offsetof<Heap>("reaped"));
+  freeSlot(slot);
+  return true;
+}

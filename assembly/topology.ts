@@ -1,0 +1,254 @@
+// Topology: which nodes there are, how far apart, which vCPU is on which, which page lies where; and what follows
+// from a change. The words are written under topologyLock by whoever handles changes, and read by every thread without a lock.
+
+import {
+  Arena, Central, DISTANCES, Heap, KIND_LARGE, KIND_SMALL, MAX_NODES, MAX_VCPUS, PAGE_OWNED, Span, Thread, VCPU_NODE,
+} from "./layout";
+import { EBUSY, EINVAL, ENOMEM, heap, setHome, theHeap, thread } from "./instance";
+import { RANK_CENTRAL, RANK_PAGE_HEAP, RANK_TOPOLOGY, acquire, release } from "./lock";
+import { arenaOf, entryOf, flagsOf, nodeOfPage, setNodeOfPage } from "./page-map";
+import { fileRun, freeRunAt, freeRunCovering, isPlain, removeFiledUnder } from "./free-run";
+import { makeArena } from "./metadata";
+import {
+  classOfLabel, endOfPages, kindOf, labelOf, loadLabel, nodeOfLabel, setTags, spanAt, storeLabel,
+} from "./page-heap";
+import { adopt, centralOf, disown, makeCentral } from "./central";
+import { drainNode, emptyTransferCache, sortOut } from "./thread-cache";
+import { homeFor, writeOrder } from "./policy";
+
+/** Pages re-filed under one hold of the page heap's lock. */
+const REFILE_PAGES: u32 = 64;
+/** Reads of the seqlock before the values are used as they are: its writer may have died. */
+const SEQLOCK_READS: i32 = 16;
+
+// @ts-ignore: decorator
+@inline
+function topologyLock(): usize {
+  return heap + offsetof<Heap>("topologyLock");
+}
+
+// ---- readers
+
+/** This thread acts upon the present epoch: its node, its home, its order of nodes, and its cache. */
+export function observe(): void {
+  const t = thread;
+  const record = changetype<Thread>(t);
+  const epoch = atomic.load<u32>(heap, offsetof<Heap>("epoch"));
+  for (let i = 0; i < SEQLOCK_READS; ++i) {
+    const sequence = atomic.load<u32>(heap, offsetof<Heap>("sequence"));
+    record.node = atomic.load<u8>(heap + record.vcpu, VCPU_NODE);
+    record.home = homeFor(record, record.node);
+    writeOrder(t, record.home);
+    if ((sequence & 1) == 0 && atomic.load<u32>(heap, offsetof<Heap>("sequence")) == sequence) break;
+  }
+  record.epoch = epoch;
+  setHome((record.home + 1) << 8, epoch);
+  sortOut(t);
+}
+
+// ---- writers
+
+function bumpEpoch(): void {
+  atomic.add<u32>(heap, 1, offsetof<Heap>("epoch"));
+}
+
+/** Writes one byte of the tables under the seqlock. */
+function writeByte(at: usize, value: u32): i32 {
+  if (!acquire(topologyLock(), RANK_TOPOLOGY)) return EBUSY;
+  atomic.add<u32>(heap, 1, offsetof<Heap>("sequence"));
+  atomic.store<u8>(at, <u8>value);
+  atomic.add<u32>(heap, 1, offsetof<Heap>("sequence"));
+  bumpEpoch();
+  release(topologyLock(), RANK_TOPOLOGY);
+  return 0;
+}
+
+/** vCPU `vcpu` is on `node` from now on. */
+export function setVcpuNode(vcpu: u32, node: u32): i32 {
+  if (vcpu >= MAX_VCPUS || node >= theHeap().nodes) return EINVAL;
+  return writeByte(heap + VCPU_NODE + vcpu, node);
+}
+
+/** Distance from node `from` to node `to`: 10 to itself, 11 to 255 to others. */
+export function setDistance(from: u32, to: u32, distance: u32): i32 {
+  if (from >= MAX_NODES || to >= MAX_NODES || distance > 255 || distance < 10 || (from == to) != (distance == 10)) return EINVAL;
+  return writeByte(heap + DISTANCES + from * MAX_NODES + to, distance);
+}
+
+/** Nodes 0 .. count-1 exist from now on. Pages of nodes that vanish stay where they are until they are rebound. */
+export function setNodes(count: u32): i32 {
+  if (count == 0 || count > MAX_NODES) return EINVAL;
+  if (!acquire(topologyLock(), RANK_TOPOLOGY)) return EBUSY;
+  atomic.add<u32>(heap, 1, offsetof<Heap>("sequence"));
+  atomic.store<u32>(heap, count, offsetof<Heap>("nodes"));
+  for (let vcpu: u32 = 0; vcpu < MAX_VCPUS; ++vcpu) {
+    if (atomic.load<u8>(heap + vcpu, VCPU_NODE) >= count) atomic.store<u8>(heap + vcpu, <u8>(vcpu % count), VCPU_NODE);
+  }
+  atomic.add<u32>(heap, 1, offsetof<Heap>("sequence"));
+  bumpEpoch();
+  release(topologyLock(), RANK_TOPOLOGY);
+  // Nobody refills on a node that is gone: what was on its way there goes back to the spans now.
+  for (let node = count; node < MAX_NODES; ++node) drainNode(thread, node);
+  return 0;
+}
+
+/** Node `node` may own at most `pages` pages by growth, 0 = as many as there are. */
+export function setNodeLimit(node: u32, pages: u32): i32 {
+  if (node >= theHeap().nodes) return EINVAL;
+  const lock = heap + offsetof<Heap>("pageHeapLock");
+  if (!acquire(lock, RANK_PAGE_HEAP)) return EBUSY;
+  const arena = makeArena(node);
+  if (arena) changetype<Arena>(arena).limitPages = pages;
+  release(lock, RANK_PAGE_HEAP);
+  return arena ? 0 : ENOMEM;
+}
+
+// ---- rebind
+
+/** Pages [first, first + pages), those of them that are the heap's, lie on `node` from now on. No byte moves. */
+export function rebind(first: u32, pages: u32, node: u32): i32 {
+  if (node >= theHeap().nodes || first + pages < first) return EINVAL;
+  if (!acquire(topologyLock(), RANK_TOPOLOGY)) return EBUSY;
+  const h = theHeap();
+  h.rebindFirst = first;
+  h.rebindNode = node;
+  atomic.store<u32>(heap, pages, offsetof<Heap>("rebindPages"));
+  const error = finishRebind();
+  release(topologyLock(), RANK_TOPOLOGY);
+  return error;
+}
+
+/** Does the rebind that Heap.rebind* describes, all of it: doing it again changes nothing. Under topologyLock. */
+export function finishRebind(): i32 {
+  const h = theHeap();
+  const end = min<u32>(h.rebindFirst + h.rebindPages, endOfPages());
+  let error = 0;
+  for (let page = h.rebindFirst; page < end && error == 0; page += REFILE_PAGES) {
+    error = movePages(page, min<u32>(page + REFILE_PAGES, end), h.rebindNode);
+  }
+  for (let page = spanStart(h.rebindFirst); page < end && error == 0; ) {
+    const header = spanAt(page);
+    if (header) page = relabel(header, page);
+    else page += max<u32>(1, freeRunAt(page));
+  }
+  atomic.store<u32>(heap, 0, offsetof<Heap>("rebindPages"));
+  bumpEpoch();
+  return error;
+}
+
+/** The page at or before `page` at which a run or a span starts or ends, or that stands alone. */
+function spanStart(page: u32): u32 {
+  let at = page;
+  while (entryOf(at) == 0 && isPlain(at)) --at;
+  const header: usize = entryOf(at);
+  return header != 0 && (header & 1) == 0 ? changetype<Span>(header).start : at;
+}
+
+/** Writes the true node of pages [first, end) and files the free ones under it. */
+function movePages(first: u32, end: u32, node: u32): i32 {
+  const lock = heap + offsetof<Heap>("pageHeapLock");
+  if (!acquire(lock, RANK_PAGE_HEAP)) return EBUSY;
+  const h = theHeap();
+  const arena = makeArena(node);
+  let page = first;
+  while (page < end && arena != 0) {
+    const start = isPlain(page) ? freeRunCovering(page) : 0;
+    const from = start ? nodeOfPage(start) : 0;
+    let stop = page + 1;
+    if (start != 0 && from != node) {
+      const length = freeRunAt(start);
+      stop = min<u32>(start + length, end);
+      removeFiledUnder(start, length, from);
+      for (let i = page; i < stop; ++i) moved(i, from, node);
+      if (page > start) fileRun(start, page - start, from);
+      if (start + length > stop) fileRun(stop, start + length - stop, from);
+      fileRun(page, stop - page, node);
+    } else if (start) {
+      stop = min<u32>(start + freeRunAt(start), end);
+    } else if (flagsOf(page) & PAGE_OWNED) {
+      const old = nodeOfPage(page);
+      if (old != node) {
+        moved(page, old, node);
+        h.pagesMovedInUse += 1;
+      }
+    }
+    page = stop;
+  }
+  release(lock, RANK_PAGE_HEAP);
+  return arena ? 0 : ENOMEM;
+}
+
+function moved(page: u32, from: u32, node: u32): void {
+  setNodeOfPage(page, node);
+  changetype<Arena>(arenaOf(from)).ownedPages -= 1;
+  changetype<Arena>(arenaOf(node)).ownedPages += 1;
+  theHeap().pagesMoved += 1;
+}
+
+/** Gives the span at `page` the label of the node most of its pages lie on (of several, the first page's). The page after it. */
+function relabel(header: usize, page: u32): u32 {
+  const span = changetype<Span>(header);
+  const label = loadLabel(header);
+  const next = page + max<u32>(1, span.pages);
+  const old = nodeOfLabel(label);
+  const node = majority(page, next);
+  if (label == 0 || node == old) return next;
+  if (kindOf(label) == KIND_LARGE) relabelLarge(header, page, label, node);
+  else relabelSmall(header, page, label, node);
+  return next;
+}
+
+function majority(first: u32, end: u32): u32 {
+  let best = nodeOfPage(first);
+  if (end - first == 1) return best;
+  let most = countOn(best, first, end);
+  for (let node: u32 = 0; node < MAX_NODES && most <= (end - first) >> 1; ++node) {
+    if (!arenaOf(node)) continue;
+    const count = countOn(node, first, end);
+    if (count > most) {
+      most = count;
+      best = node;
+    }
+  }
+  return best;
+}
+
+function countOn(node: u32, first: u32, end: u32): u32 {
+  let count: u32 = 0;
+  for (let page = first; page < end; ++page) count += <u32>(nodeOfPage(page) == node);
+  return count;
+}
+
+function relabelLarge(header: usize, page: u32, label: u32, node: u32): void {
+  const lock = heap + offsetof<Heap>("pageHeapLock");
+  if (!acquire(lock, RANK_PAGE_HEAP)) return;
+  if (spanAt(page) == header && loadLabel(header) == label) {
+    storeLabel(header, labelOf(KIND_LARGE, node, 0));
+    theHeap().spansRebound += 1;
+  }
+  release(lock, RANK_PAGE_HEAP);
+}
+
+function relabelSmall(header: usize, page: u32, label: u32, node: u32): void {
+  const c = classOfLabel(label);
+  const from = centralOf(nodeOfLabel(label), c);
+  const to = makeCentral(node, c);
+  if (!to) return;
+  const first = nodeOfLabel(label) < node ? from : to;
+  const second = first == from ? to : from;
+  if (!acquire(first, RANK_CENTRAL)) return;
+  if (acquire(second, RANK_CENTRAL)) {
+    // The label cannot change while the lock of its central list is held.
+    if (loadLabel(header) == label && changetype<Span>(header).start == page) {
+      disown(from, header);
+      storeLabel(header, labelOf(KIND_SMALL, node, c));
+      setTags(header, labelOf(KIND_SMALL, node, c));
+      adopt(to, header);
+      theHeap().spansRebound += 1;
+    }
+    release(second, RANK_CENTRAL);
+  }
+  release(first, RANK_CENTRAL);
+  // Its batches may hold blocks that are no longer of its node.
+  if (atomic.load<u32>(from, offsetof<Central>("transferHead"))) emptyTransferCache(thread, from);
+}

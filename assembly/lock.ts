@@ -16,8 +16,6 @@ export const RANK_PAGE_HEAP: u32 = 4;
 const PATIENCE: i64 = 50_000_000;
 
 /** Takes `lock`. False only on a thread that may not sleep, when the lock stays held. */
-// @ts-ignore: decorator
-@inline
 export function acquire(lock: usize, rank: u32): bool {
   if (isDefined(DEBUG_BUILD)) assertOrder(rank);
   if (atomic.cmpxchg<u32>(lock, 0, self << 1) != 0 && !acquireSlowNoInline(lock)) return false;
@@ -25,8 +23,6 @@ export function acquire(lock: usize, rank: u32): bool {
   return true;
 }
 
-// @ts-ignore: decorator
-@inline
 export function release(lock: usize, rank: u32): void {
   if (isDefined(DEBUG_BUILD)) theThread().held &= ~(1 << rank);
   if (atomic.xchg<u32>(lock, 0) & 1) atomic.notify(lock, 1);

@@ -5,22 +5,16 @@ import {
   ARENA_SIZE, ARENAS, Arena, Heap, LONG_HEADER, PAGE_LONG_HEADERS, PAGE_SHORT_HEADERS, PAGE_SIZE, SHORT_BITS, SHORT_HEADER, Span,
 } from "./layout";
 import { heap, theHeap } from "./instance";
-import { addressOf, arenaOf, flagsOf, pageOf, setEntry, setFlags } from "./page-map";
-import { takeRun } from "./free-run";
-import { grow, markMetadata } from "./page-source";
+import { addressOf, arenaOf, flagsOf, pageOf, setFlags } from "./page-map";
+import { grow, takeMetadataPage } from "./page-source";
 
 /** One page of metadata, zero; 0 if there is none. */
 function takePage(): u32 {
+  let page = takeMetadataPage();
   const nodes = theHeap().nodes;
-  let page: u32 = 0;
-  for (let node: u32 = 0; node < nodes && !page; ++node) page = takeRun(node, 1);
   for (let node: u32 = 0; node < nodes && !page; ++node) {
-    if (arenaOf(node) && grow(node, 1)) page = takeRun(node, 1);
+    if (arenaOf(node) && grow(node, 1)) page = takeMetadataPage();
   }
-  if (!page) return 0;
-  memory.fill(addressOf(page), 0, PAGE_SIZE);
-  setEntry(page, 0);
-  markMetadata(page);
   return page;
 }
 

@@ -3,11 +3,11 @@
 
 import {
   Arena, Heap, LEAF_FLAGS, LEAF_NODES, LEAF_PAGES, LEAF_SHIFT, PAGE_LIMIT, PAGE_METADATA, PAGE_OWNED, PAGE_TOUCHED, PAGES_PER_GROWTH,
-  ROOT,
+  PAGE_SIZE, ROOT,
 } from "./layout";
 import { heap, theHeap } from "./instance";
-import { addressOf, arenaOf, isOwnedLeaf, leafOf, nodeOfPage } from "./page-map";
-import { fileFree, freeRunEndingAt } from "./free-run";
+import { addressOf, arenaOf, isOwnedLeaf, leafOf, nodeOfPage, setEntry } from "./page-map";
+import { fileFree, freeRunEndingAt, takeRun } from "./free-run";
 
 /** A growth takes at least 1/2^GROWTH_SHIFT of what the heap owns. */
 const GROWTH_SHIFT: u32 = 7;
@@ -20,12 +20,10 @@ export function grow(node: u32, pages: u32): bool {
   const h = theHeap();
   const arena = changetype<Arena>(arenaOf(node));
   const before = <u32>memory.size() * PAGES_PER_GROWTH;
-  let want = pages;
-  if (before) {
-    const tail = freeRunEndingAt(before - 1);
-    if (tail != 0 && tail < pages && nodeOfPage(before - 1) == node) want -= tail;
-  }
-  want += missingLeaves(before, want);
+  const missing = makeLeaves(before, pages);
+  const tail = freeRunEndingAt(before - 1);
+  const joined = tail != 0 && tail < pages && nodeOfPage(before - 1) == node;
+  const want = (joined ? pages - tail : pages) + missing;
   const generous = max<u32>(want, h.ownedPages >> GROWTH_SHIFT);
   for (let i = 0; i < 2; ++i) {
     const count = roundUp(i == 0 ? generous : want);
@@ -53,14 +51,32 @@ function roundUp(pages: u32): u32 {
   return (pages + PAGES_PER_GROWTH - 1) & ~(PAGES_PER_GROWTH - 1);
 }
 
-/** Leaves that `pages` pages from `first` would need and that do not exist. */
-function missingLeaves(first: u32, pages: u32): u32 {
+/**
+ * Makes the leaves that `pages` pages from `first` need out of free pages elsewhere, lest they part the new pages from
+ * the free ones before them. How many are still missing: those `claim` will make of the new pages.
+ */
+function makeLeaves(first: u32, pages: u32): u32 {
   let missing: u32 = 0;
-  const last = (first + pages + PAGES_PER_GROWTH) >> LEAF_SHIFT;
+  const last = min<u32>(first + pages, PAGE_LIMIT - 1) >> LEAF_SHIFT;
   for (let i = first >> LEAF_SHIFT; i <= last; ++i) {
-    if (i < PAGE_LIMIT >> LEAF_SHIFT && !isOwnedLeaf(leafOf(i << LEAF_SHIFT))) ++missing;
+    if (isOwnedLeaf(leafOf(i << LEAF_SHIFT))) continue;
+    const page = takeMetadataPage();
+    if (page) atomic.store<u32>(heap + (i << 2), <u32>addressOf(page), ROOT);
+    else ++missing;
   }
   return missing;
+}
+
+/** A free page as zeroed metadata; 0 if no node has one. */
+export function takeMetadataPage(): u32 {
+  const nodes = theHeap().nodes;
+  let page: u32 = 0;
+  for (let node: u32 = 0; node < nodes && !page; ++node) page = takeRun(node, 1);
+  if (!page) return 0;
+  memory.fill(addressOf(page), 0, PAGE_SIZE);
+  setEntry(page, 0);
+  markMetadata(page);
+  return page;
 }
 
 /** Makes the pages of the growth that Heap.grow* describes the heap's. */

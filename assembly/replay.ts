@@ -144,8 +144,7 @@ function resume(event: usize, phase: u32): bool {
     if ((word & 7) == REALLOC) account(-<i64>load<u32>(object, OBJECT_SIZE));
     abandon(object);
   } else if (phase == PHASE_FILL) {
-    // A block that the call of a free has taken back has no bytes to look after.
-    if ((word & 7) != FREE) settleBlock(object, id, index);
+    settleBlock(object, id, index);
   }
   finishEvent(word, object, index);
   return true;
@@ -203,7 +202,7 @@ function freeObject(object: usize, id: u32, index: u32): void {
   heapFree(block);
   store<u32>(object, 0, OBJECT_ADDRESS);
   store<u32>(object, 0, OBJECT_STATE);
-  store<u32>(worker, PHASE_FILL, WORKER_PHASE);
+  store<u32>(worker, PHASE_HAND_OVER, WORKER_PHASE);
 }
 
 // @ts-ignore: decorator
@@ -218,7 +217,7 @@ function reallocObject(event: usize, object: usize, id: u32, index: u32): void {
   const block = heapRealloc(old, max(size, 1));
   if (block == 0) {
     // The old block is as it was.
-    store<u32>(worker, PHASE_FILL, WORKER_PHASE);
+    store<u32>(worker, PHASE_HAND_OVER, WORKER_PHASE);
     fail(FAILURE_NO_MEMORY, index, old, size);
     return;
   }
@@ -299,7 +298,7 @@ function expectPlace(index: u32, block: usize, size: u32, alignment: u32): bool 
 function fail(kind: u32, index: u32, address: usize, detail: u32): void {
   const count = load<u32>(worker, WORKER_FAILURES);
   store<u32>(worker, count + 1, WORKER_FAILURES);
-  if (count >= FAILURE_SLOTS) return;
+  if (count >= <u32>FAILURE_SLOTS) return;
   const slot = worker + WORKER_FAILURE_SLOTS + <usize>count * FAILURE_BYTES;
   store<u32>(slot, kind);
   store<u32>(slot, index, 4);

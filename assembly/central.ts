@@ -7,7 +7,7 @@ import {
   ARENA_CENTRALS, CENTRAL_LISTS, Central, ClassInfo, Heap, KIND_SMALL, PAGE_LONG_HEADERS, PAGE_METADATA, PAGE_SHIFT, PAGE_SHORT_HEADERS,
   LONG_HEADER, PAGE_SIZE, SHORT_HEADER, SPAN_HEADER, Span, Thread,
 } from "./layout";
-import { heap, theHeap } from "./instance";
+import { heap, nextRandom, theHeap } from "./instance";
 import { RANK_PAGE_HEAP, acquire, release } from "./lock";
 import { classInfo } from "./size-class";
 import { addressOf, arenaOf, entryOf, flagsOf, pageOf } from "./page-map";
@@ -147,13 +147,15 @@ export function takeBlocks(central: usize, t: usize, want: u32): u32 {
     if (!header) break;
     const span = changetype<Span>(header);
     const first = addressOf(span.start);
+    const words = (info.blocks + 63) >> 6;
+    const had = taken;
     let left = min<u32>(want - taken, span.free);
-    const count = left;
-    for (let word: u32 = 0; left; ++word) {
+    for (let word: u32 = 0; left != 0 && word < words; ++word) {
       const at = header + (word << 3);
       let free = ~load<u64>(at, SPAN_HEADER);
       const beyond = <i32>info.blocks - <i32>(word << 6);
       if (beyond < 64) free &= (<u64>1 << beyond) - 1;
+      if (isDefined(HARDENED_BUILD)) free = scatter(free);
       let bits: u64 = 0;
       for (; free != 0 && left != 0; --left) {
         const bit = free & -free;
@@ -168,10 +170,16 @@ export function takeBlocks(central: usize, t: usize, want: u32): u32 {
         store<u64>(at, load<u64>(at, SPAN_HEADER) | bits, SPAN_HEADER);
       }
     }
-    recount(central, header, span.free - count);
-    taken += count;
+    taken = <u32>(chain >> 32);
+    recount(central, header, span.free - (taken - had));
   }
   return taken;
+}
+
+/** A random half of the free blocks, if that leaves any: the hardened build makes the next address hard to guess. */
+function scatter(free: u64): u64 {
+  const some = free & nextRandom();
+  return some ? some : free;
 }
 
 // ---- blocks back

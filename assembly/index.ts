@@ -1,76 +1,10 @@
 // The exported ABI, nothing else. Pointers and sizes are u32; errors are errno values as WASI numbers them.
 
-import { Heap, MAX_VCPUS, THREAD_WEIGHTS, Thread } from "./layout";
-import { EINVAL, epochSeen, heap, lastError, self, setError, theHeap, theThread, thread } from "./instance";
-import { flagsOf, nodeOfPage, pageOf } from "./page-map";
-import { POLICY_BIND, POLICY_DEFAULT, POLICY_LOCAL, POLICY_WEIGHTED_INTERLEAVE, existingNodes } from "./policy";
-import { flushCache, returnCarry } from "./thread-cache";
-import { observe } from "./topology";
-
 export { create } from "./create";
 export { attach, detach, reap } from "./reap";
+export { rebind, setDistance, setNodeLimit, setNodes, setVcpuNode } from "./topology";
+export { epoch, errno, moveThread, nodeOf, setPolicy, setWeight, settle, threadId, threadNode } from "./control";
+export { takeBadCall as badCall } from "./bad-call";
 export {
   aligned_alloc, calloc, free, malloc, mallocOnNode, malloc_trim, malloc_usable_size, memalign, posix_memalign, realloc,
 } from "./malloc";
-export { rebind, setDistance, setNodeLimit, setNodes, setVcpuNode } from "./topology";
-export { takeBadCall as badCall } from "./bad-call";
-
-/** errno of this instance's last failed call, 0 = none since it was asked for. */
-export function errno(): i32 {
-  const error = lastError;
-  setError(0);
-  return error;
-}
-
-/** Sets this thread's memory policy: a Linux mode and a mask of nodes. Cached blocks the policy would not choose go back. */
-export function setPolicy(mode: u32, mask: u32): i32 {
-  const needsMask = mode != POLICY_DEFAULT && mode != POLICY_LOCAL;
-  if (self == 0 || mode > POLICY_WEIGHTED_INTERLEAVE || needsMask != ((mask & existingNodes()) != 0)) return EINVAL;
-  const record = theThread();
-  record.policy = mode;
-  record.mask = mask;
-  record.credit = 0;
-  observe();
-  if (mode == POLICY_BIND && returnCarry(thread)) flushCache(thread);
-  return 0;
-}
-
-/** Weight of `node` in this thread's weighted interleave, 1 to 255. */
-export function setWeight(node: u32, weight: u32): i32 {
-  if (self == 0 || node >= theHeap().nodes || weight == 0 || weight > 255) return EINVAL;
-  store<u8>(thread + node, <u8>weight, THREAD_WEIGHTS);
-  return 0;
-}
-
-/** This thread runs on `vcpu` from now on. */
-export function moveThread(vcpu: u32): i32 {
-  if (self == 0 || vcpu >= MAX_VCPUS) return EINVAL;
-  theThread().vcpu = vcpu;
-  observe();
-  return 0;
-}
-
-/** This thread acts upon topology changes now instead of at its next malloc. */
-export function settle(): void {
-  if (self != 0 && atomic.load<u32>(heap, offsetof<Heap>("epoch")) != epochSeen) observe();
-}
-
-/** True node of the page an address lies in, -1 if that is not the heap's. */
-export function nodeOf(address: usize): i32 {
-  const page = pageOf(address);
-  return flagsOf(page) ? <i32>nodeOfPage(page) : -1;
-}
-
-/** Node of the vCPU this thread runs on, as it last saw it. */
-export function threadNode(): i32 {
-  return self ? <i32>theThread().node : -1;
-}
-
-/** Slot + 1 of this thread, 0 while not attached. */
-export function threadId(): u32 {
-  return self;
-}
-
-export function epoch(): u32 {
-  return atomic.load<u32>(heap, offsetof<Heap>("epoch"));
-}

@@ -87,3 +87,13 @@ export function nearest(t: usize, i: u32): u32 {
 export function weightOf(t: usize, node: u32): u32 {
   return load<u8>(t + node, THREAD_WEIGHTS);
 }
+
+let random: u64 = 0x9e37_79b9_7f4a_7c15;
+
+/** The next of a xorshift sequence, for the hardened build's placement. */
+export function nextRandom(): u64 {
+  random ^= random << 13;
+  random ^= random >> 7;
+  random ^= random << 17;
+  return random ^ (<u64>self << 32);
+}

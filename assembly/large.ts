@@ -5,10 +5,11 @@ import { heap, nearest, remoteList, theHeap } from "./instance";
 import { RANK_PAGE_HEAP, acquire, release } from "./lock";
 import { addressOf, flagsOf, pageOf } from "./page-map";
 import { fileFree } from "./free-run";
+import { makeArena } from "./metadata";
 import {
-  cutSpan, extendSpan, kindOf, labelOf, makeSpan, releaseSpan, spanAt, takeMixedPages, takePages,
+  cutSpan, extendSpan, kindOf, labelOf, majority, makeSpan, placePage, releaseSpan, spanAt, takeMixedPages, takePages,
 } from "./page-heap";
-import { POLICY_BIND, allowedNodes, nextTarget } from "./policy";
+import { POLICY_BIND, allowedNodes, isInterleaving, nextTarget } from "./policy";
 import { countNode } from "./thread-cache";
 import { INTERIOR_OF_LARGE, OUTSIDE_HEAP, PAGE_NOT_IN_USE, reportBadCall } from "./bad-call";
 
@@ -35,14 +36,17 @@ export function allocateLarge(t: usize, pages: u32, alignPages: u32, zero: bool)
   if (want >= pages && want <= PAGE_LIMIT) {
     // Growing keeps the block whole on its node, but only while there is not much free memory to be used up.
     const growFirst = theHeap().freePages < want + (theHeap().ownedPages >> 3) || record.policy == POLICY_BIND;
-    if ((allowed >> target) & 1) block = cutOut(takePages(target, want, growFirst), want, pages, alignPages, target, zero);
-    if (!block && record.policy != POLICY_BIND) {
-      block = cutOut(takeMixedPages(want, allowed), want, pages, alignPages, target, zero);
+    if (isInterleaving(record)) block = cutOut(takeMixedPages(want, record.mask), want, pages, alignPages, zero);
+    if (!block && ((allowed >> target) & 1) != 0) {
+      const page = takePages(target, want, growFirst);
+      if (page != 0 && isInterleaving(record)) spread(t, page, want);
+      block = cutOut(page, want, pages, alignPages, zero);
     }
+    if (!block && record.policy != POLICY_BIND) block = cutOut(takeMixedPages(want, allowed), want, pages, alignPages, zero);
     const nodes = theHeap().nodes;
     for (let i: u32 = 0; i < nodes && !block; ++i) {
       const node = nearest(t, i);
-      if ((allowed >> node) & 1) block = cutOut(takePages(node, want, true), want, pages, alignPages, node, zero);
+      if ((allowed >> node) & 1) block = cutOut(takePages(node, want, true), want, pages, alignPages, zero);
     }
   }
   if (block) {
@@ -56,20 +60,29 @@ export function allocateLarge(t: usize, pages: u32, alignPages: u32, zero: bool)
 /** A block of `pages` pages strictly on `node`; 0 = none. */
 export function allocateLargeOnNode(node: u32, pages: u32): usize {
   if (!acquire(pageHeapLock(), RANK_PAGE_HEAP)) return 0;
-  const block = cutOut(takePages(node, pages, true), pages, pages, 1, node, false);
+  const block = cutOut(takePages(node, pages, true), pages, pages, 1, false);
   release(pageHeapLock(), RANK_PAGE_HEAP);
   return block;
 }
 
 /** Makes a span of `pages` pages, aligned, out of `have` taken ones and frees the others. */
-function cutOut(page: u32, have: u32, pages: u32, alignPages: u32, node: u32, zero: bool): usize {
+function cutOut(page: u32, have: u32, pages: u32, alignPages: u32, zero: bool): usize {
   if (!page) return 0;
   const start = (page + alignPages - 1) & ~(alignPages - 1);
   if (start > page) fileFree(page, start - page);
   const end = page + have;
   if (start + pages < end) fileFree(start + pages, end - start - pages);
   if (zero) zeroTouched(start, pages);
-  return makeSpan(start, pages, labelOf(KIND_LARGE, node, 0), 0) ? addressOf(start) : 0;
+  return makeSpan(start, pages, labelOf(KIND_LARGE, majority(start, start + pages), 0), 0) ? addressOf(start) : 0;
+}
+
+/** Interleaves taken pages that nobody has touched: they lie where they are first used. */
+function spread(t: usize, page: u32, pages: u32): void {
+  for (let i = page; i < page + pages; ++i) {
+    const node = nextTarget(t);
+    const arena = flagsOf(i) & PAGE_TOUCHED ? 0 : makeArena(node);
+    if (arena) placePage(i, node);
+  }
 }
 
 /** Zeroes those pages that somebody may have written to: fresh memory is zero. */

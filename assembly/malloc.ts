@@ -114,7 +114,7 @@ function allocate(size: usize, alignPages: u32, zero: bool): usize {
 }
 
 function freeSlowNoInline(block: usize): void {
-  if (block == 0 || self == 0) return;
+  if (block == 0 || !enter()) return;
   const tag = tagOf(block);
   if (tag == 0) return freeLarge(thread, block);
   if (block & 7) return reportBadCall(MISALIGNED);

@@ -5,7 +5,7 @@ import {
   PAGE_SHORT_HEADERS, PAGE_TOUCHED, Span, HEAP_GROWS_ALONE,
 } from "./layout";
 import { heap, theHeap } from "./instance";
-import { addressOf, arenaOf, entryOf, flagsOf, nodeOfPage, setEntry, setFlags, setTag } from "./page-map";
+import { addressOf, arenaOf, entryOf, flagsOf, nodeOfPage, setEntry, setFlags, setNodeOfPage, setTag } from "./page-map";
 import { fileFree, findMixed, freeRunAt, takeRange, takeRun } from "./free-run";
 import { grow, recoverGrowth } from "./page-source";
 import { isLongHeader, makeArena, poolHeader, poolPage, takeHeader } from "./metadata";
@@ -39,6 +39,35 @@ export function loadLabel(span: usize): u32 {
 @inline
 export function storeLabel(span: usize, label: u32): void {
   atomic.store<u32>(span, label, offsetof<Span>("label"));
+}
+
+/** The node most of the pages [first, end) lie on; of several, the first page's. */
+export function majority(first: u32, end: u32): u32 {
+  let best = nodeOfPage(first);
+  if (end - first == 1) return best;
+  let most = countOn(best, first, end);
+  for (let node: u32 = 0; node < MAX_NODES && most <= (end - first) >> 1; ++node) {
+    if (!arenaOf(node)) continue;
+    const count = countOn(node, first, end);
+    if (count > most) {
+      most = count;
+      best = node;
+    }
+  }
+  return best;
+}
+
+function countOn(node: u32, first: u32, end: u32): u32 {
+  let count: u32 = 0;
+  for (let page = first; page < end; ++page) count += <u32>(nodeOfPage(page) == node);
+  return count;
+}
+
+/** The page lies on `node` from now on; both nodes have arenas. */
+export function placePage(page: u32, node: u32): void {
+  changetype<Arena>(arenaOf(nodeOfPage(page))).ownedPages -= 1;
+  setNodeOfPage(page, node);
+  changetype<Arena>(arenaOf(node)).ownedPages += 1;
 }
 
 /** `pages` adjacent free pages on `node`, off the lists; 0 = none. Growth is the last resort if `growable`. */

@@ -146,15 +146,13 @@ export function reap(key: u32): i32 {
   for (let word: u64; stateOf((word = atomic.load<u64>(slotAt(found - 1), SLOTS))) == SLOT_ATTACHED; ) {
     atomic.cmpxchg<u64>(slotAt(found - 1), word, (word & ~0xff) | SLOT_DEAD, SLOTS);
   }
-  takeFromDead(heap + offsetof<Heap>("reapLock"));
-  if (!holds(heap + offsetof<Heap>("reapLock")) && !acquire(heap + offsetof<Heap>("reapLock"), RANK_REAP)) return -1;
-  takeAllFromDead();
-  repair();
-  let done = 1;
+  const reapLock = heap + offsetof<Heap>("reapLock");
+  if (!takeOrAcquire(reapLock, RANK_REAP)) return -1;
+  let done = repair() ? 1 : -1;
   for (let slot: u32 = 0; slot < MAX_THREADS; ++slot) {
-    if (isDead(slot) && !bury(slot)) done = -1;
+    if (done == 1 && isDead(slot) && !bury(slot)) done = -1;
   }
-  release(heap + offsetof<Heap>("reapLock"), RANK_REAP);
+  release(reapLock, RANK_REAP);
   return done;
 }
 
@@ -179,9 +177,14 @@ function takeFromDead(lock: usize): void {
   }
 }
 
+/** Takes a lock over from the dead, or as anybody does. */
+function takeOrAcquire(lock: usize, rank: u32): bool {
+  takeFromDead(lock);
+  return holds(lock) || acquire(lock, rank);
+}
+
 function takeAllFromDead(): void {
   takeFromDead(heap + offsetof<Heap>("topologyLock"));
-  takeFromDead(heap + offsetof<Heap>("pageHeapLock"));
   for (let node: u32 = 0; node < MAX_NODES; ++node) {
     const arena = arenaOf(node);
     if (!arena) continue;
@@ -193,51 +196,66 @@ function takeAllFromDead(): void {
   }
 }
 
-/** Repairs what the locks just taken over guard, and releases them. */
-function repair(): void {
+/** Takes the dead's locks over, repairs what they guard, and releases them. False, and nothing has changed, if a lock is out of reach. */
+function repair(): bool {
   const pageHeapLock = heap + offsetof<Heap>("pageHeapLock");
+  takeFromDead(pageHeapLock);
   if (holds(pageHeapLock)) {
     rebuildPageHeap();
     for (let slot: u32 = 0; slot < MAX_THREADS; ++slot) if (isDead(slot)) finishLargeFree(recordOf(slot));
-    release(pageHeapLock, RANK_PAGE_HEAP);
+  } else if (!acquire(pageHeapLock, RANK_PAGE_HEAP)) {
+    return false;
   }
+  takeAllFromDead();
   // All lists are looked at before any carry is acted upon: it may be in any of them.
   for (let slot: u32 = 0; slot < MAX_THREADS; ++slot) if (isDead(slot)) voidCarry(recordOf(slot));
+  repairLists(true);
+  release(pageHeapLock, RANK_PAGE_HEAP);
+  repairLists(false);
+  repairTopology();
+  return true;
+}
+
+/** Of every lock taken over: first rebuilds what it guards, under the page heap's lock; then finishes returns that were under way, and releases it. */
+function repairLists(rebuild: bool): void {
   for (let node: u32 = 0; node < MAX_NODES; ++node) {
     const arena = arenaOf(node);
     if (!arena) continue;
-    if (holds(arena + offsetof<Arena>("queueLock"))) {
-      recountQueue(arena);
-      release(arena + offsetof<Arena>("queueLock"), RANK_QUEUE);
+    const queueLock = arena + offsetof<Arena>("queueLock");
+    if (holds(queueLock)) {
+      if (rebuild) recountQueue(arena);
+      else release(queueLock, RANK_QUEUE);
     }
     for (let c: u32 = 1; c < CLASSES; ++c) {
       const central = centralOf(node, c);
-      if (central != 0 && holds(central)) repairCentral(central);
+      if (central == 0 || !holds(central)) continue;
+      if (rebuild) rebuildCentral(central);
+      else finishReturns(central);
     }
   }
-  const topologyLock = heap + offsetof<Heap>("topologyLock");
-  if (holds(topologyLock)) {
-    if (atomic.load<u32>(heap, offsetof<Heap>("sequence")) & 1) atomic.add<u32>(heap, 1, offsetof<Heap>("sequence"));
-    if (changetype<Heap>(heap).rebindPages) finishRebind();
-    release(topologyLock, RANK_TOPOLOGY);
+}
+
+/** What a dead holder of this list's lock was returning to it has its bits cleared, and its spans are released if they are whole. */
+function finishReturns(central: usize): void {
+  for (let slot: u32 = 0; slot < MAX_THREADS; ++slot) {
+    if (isDead(slot) && recordOf(slot) != 0) returnBlocks(central, recordOf(slot), -1);
   }
+  releaseIdleSpans(central);
+  release(central, RANK_CENTRAL);
+}
+
+function repairTopology(): void {
+  const topologyLock = heap + offsetof<Heap>("topologyLock");
+  if (!holds(topologyLock)) return;
+  if (atomic.load<u32>(heap, offsetof<Heap>("sequence")) & 1) atomic.add<u32>(heap, 1, offsetof<Heap>("sequence"));
+  if (changetype<Heap>(heap).rebindPages) finishRebind();
+  release(topologyLock, RANK_TOPOLOGY);
 }
 
 function recountQueue(arena: usize): void {
   let batches: u32 = 0;
   for (let batch: usize = changetype<Arena>(arena).queueHead; batch; batch = load<u32>(batch, 4)) ++batches;
   changetype<Arena>(arena).queuedBatches = batches;
-}
-
-function repairCentral(central: usize): void {
-  acquire(heap + offsetof<Heap>("pageHeapLock"), RANK_PAGE_HEAP);
-  rebuildCentral(central);
-  release(heap + offsetof<Heap>("pageHeapLock"), RANK_PAGE_HEAP);
-  for (let slot: u32 = 0; slot < MAX_THREADS; ++slot) {
-    if (isDead(slot) && recordOf(slot) != 0) returnBlocks(central, recordOf(slot), -1);
-  }
-  releaseIdleSpans(central);
-  release(central, RANK_CENTRAL);
 }
 
 /** A dead thread's carry that names a large block: its free was under way. Under pageHeapLock. */

@@ -120,8 +120,7 @@ export function refill(t: usize, c: u32): bool {
   const list = changetype<CacheList>(cacheList(t, c));
   raiseLimit(record, list, info);
   const want = max<u32>(1, min<u32>(list.limit, info.batch));
-  if (takeRemote(t, record.home)) returnCarry(t);
-  if (list.head) return true;
+  if (takeRemote(t, record.home) && !returnCarry(t)) return false;
   const target = nextTarget(t);
   const allowed = allowedNodes(record);
   if (((allowed >> target) & 1) != 0 && refillFrom(t, c, target, target, want)) return true;

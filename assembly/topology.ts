@@ -6,11 +6,11 @@ import {
 } from "./layout";
 import { EBUSY, EINVAL, ENOMEM, heap, setHome, theHeap, thread } from "./instance";
 import { RANK_CENTRAL, RANK_PAGE_HEAP, RANK_TOPOLOGY, acquire, release } from "./lock";
-import { arenaOf, entryOf, flagsOf, nodeOfPage, setNodeOfPage } from "./page-map";
+import { arenaOf, entryOf, flagsOf, nodeOfPage } from "./page-map";
 import { fileRun, freeRunAt, freeRunCovering, isPlain, removeFiledUnder } from "./free-run";
 import { makeArena } from "./metadata";
 import {
-  classOfLabel, endOfPages, kindOf, labelOf, loadLabel, nodeOfLabel, setTags, spanAt, storeLabel,
+  classOfLabel, endOfPages, kindOf, labelOf, loadLabel, majority, nodeOfLabel, placePage, setTags, spanAt, storeLabel,
 } from "./page-heap";
 import { adopt, centralOf, disown, makeCentral } from "./central";
 import { drainNode, emptyTransferCache, sortOut } from "./thread-cache";
@@ -159,16 +159,17 @@ function movePages(first: u32, end: u32, node: u32): i32 {
       const length = freeRunAt(start);
       stop = min<u32>(start + length, end);
       removeFiledUnder(start, length, from);
-      for (let i = page; i < stop; ++i) moved(i, from, node);
+      for (let i = page; i < stop; ++i) placePage(i, node);
+      h.pagesMoved += stop - page;
       if (page > start) fileRun(start, page - start, from);
       if (start + length > stop) fileRun(stop, start + length - stop, from);
       fileRun(page, stop - page, node);
     } else if (start) {
       stop = min<u32>(start + freeRunAt(start), end);
     } else if (flagsOf(page) & PAGE_OWNED) {
-      const old = nodeOfPage(page);
-      if (old != node) {
-        moved(page, old, node);
+      if (nodeOfPage(page) != node) {
+        placePage(page, node);
+        h.pagesMoved += 1;
         h.pagesMovedInUse += 1;
       }
     }
@@ -176,13 +177,6 @@ function movePages(first: u32, end: u32, node: u32): i32 {
   }
   release(lock, RANK_PAGE_HEAP);
   return arena ? 0 : ENOMEM;
-}
-
-function moved(page: u32, from: u32, node: u32): void {
-  setNodeOfPage(page, node);
-  changetype<Arena>(arenaOf(from)).ownedPages -= 1;
-  changetype<Arena>(arenaOf(node)).ownedPages += 1;
-  theHeap().pagesMoved += 1;
 }
 
 /** Gives the span at `page` the label of the node most of its pages lie on (of several, the first page's). The page after it. */
@@ -196,27 +190,6 @@ function relabel(header: usize, page: u32): u32 {
   if (kindOf(label) == KIND_LARGE) relabelLarge(header, page, label, node);
   else relabelSmall(header, page, label, node);
   return next;
-}
-
-function majority(first: u32, end: u32): u32 {
-  let best = nodeOfPage(first);
-  if (end - first == 1) return best;
-  let most = countOn(best, first, end);
-  for (let node: u32 = 0; node < MAX_NODES && most <= (end - first) >> 1; ++node) {
-    if (!arenaOf(node)) continue;
-    const count = countOn(node, first, end);
-    if (count > most) {
-      most = count;
-      best = node;
-    }
-  }
-  return best;
-}
-
-function countOn(node: u32, first: u32, end: u32): u32 {
-  let count: u32 = 0;
-  for (let page = first; page < end; ++page) count += <u32>(nodeOfPage(page) == node);
-  return count;
 }
 
 function relabelLarge(header: usize, page: u32, label: u32, node: u32): void {

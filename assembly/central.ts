@@ -21,8 +21,6 @@ const CENTRAL_BYTES: u32 = 64;
 const TRANSFER_SHIFT: u32 = 10;
 
 /** Address of the Central of (node, class) if it exists, else 0. */
-// @ts-ignore: decorator
-@inline
 export function centralOf(node: u32, c: u32): usize {
   const arena = arenaOf(node);
   return arena ? <usize>atomic.load<u32>(arena + (<usize>c << 2), ARENA_CENTRALS) : 0;
@@ -49,16 +47,12 @@ export function makeCentral(node: u32, c: u32): usize {
 }
 
 /** Label of the spans of a central list. */
-// @ts-ignore: decorator
-@inline
 export function labelOfCentral(central: usize): u32 {
   return labelOf(KIND_SMALL, 0, 0) | changetype<Central>(central).id;
 }
 
 // ---- occupancy lists
 
-// @ts-ignore: decorator
-@inline
 function listAt(central: usize, list: u32): usize {
   return central + offsetof<Central>("list0") + (list << 2);
 }
@@ -185,15 +179,11 @@ function scatter(free: u64): u64 {
 // ---- blocks back
 
 /** Header of the small span a block lies in. */
-// @ts-ignore: decorator
-@inline
 export function spanOf(block: usize): usize {
   return entryOf(pageOf(block));
 }
 
 /** Index of a block in its span. */
-// @ts-ignore: decorator
-@inline
 export function indexOf(header: usize, block: usize, info: ClassInfo): u32 {
   return <u32>((<u64>(block - addressOf(changetype<Span>(header).start)) * info.reciprocal) >> 32);
 }

@@ -7,8 +7,6 @@ import { ARENA_BINS, Arena, EXACT_RUNS, FreeRun, PAGE_METADATA, PAGE_OWNED, PAGE
 import { theHeap } from "./instance";
 import { addressOf, arenaOf, entryOf, flagsOf, nodeOfPage, pageOf, setEntry, setFlags } from "./page-map";
 
-// @ts-ignore: decorator
-@inline
 function binOf(arena: usize, pages: u32): usize {
   return arena + (min<u32>(pages - 1, EXACT_RUNS) << 2);
 }

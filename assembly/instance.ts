@@ -69,21 +69,15 @@ export function cacheList(t: usize, c: u32): usize {
 }
 
 /** Address of the remote list for `node` in thread record `t`. */
-// @ts-ignore: decorator
-@inline
 export function remoteList(t: usize, node: u32): usize {
   return t + THREAD_REMOTE + (<usize>node << 3);
 }
 
 /** The i-th nearest node to the home of thread `t`. */
-// @ts-ignore: decorator
-@inline
 export function nearest(t: usize, i: u32): u32 {
   return load<u8>(t + i, THREAD_ORDER);
 }
 
-// @ts-ignore: decorator
-@inline
 export function weightOf(t: usize, node: u32): u32 {
   return load<u8>(t + node, THREAD_WEIGHTS);
 }

@@ -13,14 +13,10 @@ import { POLICY_BIND, allowedNodes, isInterleaving, nextTarget } from "./policy"
 import { countNode } from "./thread-cache";
 import { INTERIOR_OF_LARGE, OUTSIDE_HEAP, PAGE_NOT_IN_USE, reportBadCall } from "./bad-call";
 
-// @ts-ignore: decorator
-@inline
 function pageHeapLock(): usize {
   return heap + offsetof<Heap>("pageHeapLock");
 }
 
-// @ts-ignore: decorator
-@inline
 export function pagesFor(size: usize): u32 {
   return <u32>((<u64>size + PAGE_SIZE - 1) >> PAGE_SHIFT);
 }
@@ -80,8 +76,7 @@ function cutOut(page: u32, have: u32, pages: u32, alignPages: u32, zero: bool): 
 function spread(t: usize, page: u32, pages: u32): void {
   for (let i = page; i < page + pages; ++i) {
     const node = nextTarget(t);
-    const arena = flagsOf(i) & PAGE_TOUCHED ? 0 : makeArena(node);
-    if (arena) placePage(i, node);
+    if ((flagsOf(i) & PAGE_TOUCHED) == 0 && makeArena(node) != 0) placePage(i, node);
   }
 }
 

@@ -69,8 +69,6 @@ function mallocSmall(c: u32): usize {
   return pop(list);
 }
 
-// @ts-ignore: decorator
-@inline
 function pop(list: usize): usize {
   const block = <usize>load<u32>(list);
   store<u64>(list, load<u64>(block));

@@ -46,8 +46,6 @@ export function makeArena(node: u32): usize {
   return arena;
 }
 
-// @ts-ignore: decorator
-@inline
 function poolOf(long: bool): usize {
   return heap + (long ? offsetof<Heap>("longHeaders") : offsetof<Heap>("shortHeaders"));
 }

@@ -30,13 +30,9 @@ export function nodeOfLabel(label: u32): u32 {
 export function classOfLabel(label: u32): u32 {
   return label & 0xff;
 }
-// @ts-ignore: decorator
-@inline
 export function loadLabel(span: usize): u32 {
   return atomic.load<u32>(span, offsetof<Span>("label"));
 }
-// @ts-ignore: decorator
-@inline
 export function storeLabel(span: usize, label: u32): void {
   atomic.store<u32>(span, label, offsetof<Span>("label"));
 }

@@ -25,8 +25,6 @@ export function addressOf(page: u32): usize {
 }
 
 /** Leaf of `page`; the leaf of zeros where the heap owns nothing. */
-// @ts-ignore: decorator
-@inline
 export function leafOf(page: u32): usize {
   return load<u32>(heap + ((page >> LEAF_SHIFT) << 2), ROOT);
 }
@@ -53,8 +51,6 @@ export function setTag(page: u32, tag: u32): void {
   store<u16>(tagAt(addressOf(page)), <u16>tag, LEAF_TAGS);
 }
 
-// @ts-ignore: decorator
-@inline
 export function isOwnedLeaf(leaf: usize): bool {
   return leaf != heap + NO_LEAF;
 }
@@ -89,8 +85,6 @@ export function setNodeOfPage(page: u32, node: u32): void {
 }
 
 /** Address of the Arena of `node`, 0 if it has none yet. */
-// @ts-ignore: decorator
-@inline
 export function arenaOf(node: u32): usize {
   return atomic.load<u32>(heap + (<usize>node << 2), ARENAS);
 }

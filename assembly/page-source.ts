@@ -45,8 +45,6 @@ export function grow(node: u32, pages: u32): bool {
   return false;
 }
 
-// @ts-ignore: decorator
-@inline
 function roundUp(pages: u32): u32 {
   return (pages + PAGES_PER_GROWTH - 1) & ~(PAGES_PER_GROWTH - 1);
 }

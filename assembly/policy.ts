@@ -13,14 +13,10 @@ export const POLICY_PREFERRED_MANY: u32 = 5;
 export const POLICY_WEIGHTED_INTERLEAVE: u32 = 6;
 
 /** Nodes that exist, as a mask. */
-// @ts-ignore: decorator
-@inline
 export function existingNodes(): u32 {
   return ~(<u32>0) >> (MAX_NODES - atomic.load<u32>(heap, offsetof<Heap>("nodes")));
 }
 
-// @ts-ignore: decorator
-@inline
 export function isInterleaving(record: Thread): bool {
   return record.policy == POLICY_INTERLEAVE || record.policy == POLICY_WEIGHTED_INTERLEAVE;
 }

@@ -19,20 +19,14 @@ import { freeDeferred } from "./large";
 import { finishRebind, observe } from "./topology";
 import { addressOf, pageOf } from "./page-map";
 
-// @ts-ignore: decorator
-@inline
 function slotAt(slot: u32): usize {
   return heap + (<usize>slot << 3);
 }
 
-// @ts-ignore: decorator
-@inline
 function stateOf(word: u64): u32 {
   return <u32>word & 0xff;
 }
 
-// @ts-ignore: decorator
-@inline
 function recordOf(slot: u32): usize {
   return atomic.load<u32>(heap + (<usize>slot << 2), THREADS);
 }
@@ -156,14 +150,10 @@ export function reap(key: u32): i32 {
   return done;
 }
 
-// @ts-ignore: decorator
-@inline
 function isDead(slot: u32): bool {
   return stateOf(atomic.load<u64>(slotAt(slot), SLOTS)) == SLOT_DEAD;
 }
 
-// @ts-ignore: decorator
-@inline
 function holds(lock: usize): bool {
   return atomic.load<u32>(lock) >> 1 == self;
 }

@@ -10,8 +10,6 @@ import { arenaOf } from "./page-map";
 export const REMOTE_COST: u32 = 2048;
 
 /** Cost of a block on a remote list. */
-// @ts-ignore: decorator
-@inline
 export function costOf(size: u32): u32 {
   return 32 + (size >> 3);
 }

@@ -21,8 +21,6 @@ export function classOf(size: usize): u32 {
   return size <= FINE ? classOfFine(size) : load<u8>(heap + ((size + 127) >> 7), SIZE_TO_CLASS + (FINE >> 3) + 1);
 }
 
-// @ts-ignore: decorator
-@inline
 export function classInfo(c: u32): ClassInfo {
   return changetype<ClassInfo>(heap + CLASS_INFO + (<usize>c << 4));
 }

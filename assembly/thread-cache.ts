@@ -206,8 +206,6 @@ export function overflow(t: usize, c: u32, block: usize): void {
   if (list.limit == 0) giveBack(t, c, list.length);
 }
 
-// @ts-ignore: decorator
-@inline
 function push(list: usize, block: usize): void {
   const word = load<u64>(list);
   store<u64>(block, word);

@@ -21,8 +21,6 @@ const REFILE_PAGES: u32 = 64;
 /** Reads of the seqlock before the values are used as they are: its writer may have died. */
 const SEQLOCK_READS: i32 = 16;
 
-// @ts-ignore: decorator
-@inline
 function topologyLock(): usize {
   return heap + offsetof<Heap>("topologyLock");
 }

@@ -1,4 +1,4 @@
-// Makes a heap out of a range of memory.
+// Makes a heap out of a range of memory. A module of its own (create.wasm): only the one who makes the heap needs it.
 
 import {
   ABI_VERSION, DISTANCES, Heap, HEAP_BYTES, LEAF_BYTES, LEAF_PAGES, LEAF_SHIFT, LEAF_NODES, MAGIC, MAX_NODES, MAX_VCPUS, NO_LEAF, PAGE_LIMIT,

@@ -1,6 +1,5 @@
 // The exported ABI, nothing else. Pointers and sizes are u32; errors are errno values as WASI numbers them.
 
-export { create } from "./create";
 export { attach, detach, reap } from "./reap";
 export { rebind, setDistance, setNodeLimit, setNodes, setVcpuNode } from "./topology";
 export { epoch, errno, moveThread, nodeOf, setPolicy, setWeight, settle, threadId, threadNode } from "./control";

@@ -4,10 +4,10 @@
 // back to the page heap.
 
 import {
-  ARENA_CENTRALS, CENTRAL_LISTS, Central, ClassInfo, Heap, KIND_SMALL, PAGE_LONG_HEADERS, PAGE_METADATA, PAGE_SHIFT, PAGE_SHORT_HEADERS,
+  ARENA_CENTRALS, CENTRAL_LISTS, CachedBlock, Central, ClassInfo, Heap, KIND_SMALL, PAGE_LONG_HEADERS, PAGE_METADATA, PAGE_SHIFT, PAGE_SHORT_HEADERS,
   LONG_HEADER, PAGE_SIZE, SHORT_HEADER, SPAN_HEADER, Span, Thread,
 } from "./layout";
-import { heap, nextRandom, theHeap } from "./instance";
+import { heap, nextRandom, sentinel, theHeap } from "./instance";
 import { RANK_PAGE_HEAP, acquire, release } from "./lock";
 import { classInfo } from "./size-class";
 import { addressOf, arenaOf, entryOf, flagsOf, pageOf } from "./page-map";
@@ -128,12 +128,13 @@ function newSpan(central: usize, info: ClassInfo): usize {
 }
 
 /**
- * Takes up to `want` blocks out of the spans into the carry of record `t`, a chain whose links count the
- * blocks that follow. The carry names a block before its bit is set.
+ * Takes up to `want` blocks out of the spans into the carry of record `t`, linked as a cache list is. The carry names a block before its bit is set.
  */
 export function takeBlocks(central: usize, t: usize, want: u32): u32 {
   const info = classInfo(changetype<Central>(central).id & 0xff);
-  let chain: u64 = 0; // first block, and how many
+  const record = changetype<Thread>(t);
+  record.carryEnd = <u32>sentinel();
+  let chain = sentinel();
   let taken: u32 = 0;
   while (taken < want) {
     let header = fullest(central);
@@ -154,8 +155,9 @@ export function takeBlocks(central: usize, t: usize, want: u32): u32 {
       for (; free != 0 && left != 0; --left) {
         const bit = free & -free;
         const block = first + (<u32>ctz(free) + (word << 6)) * info.size;
-        store<u64>(block, chain);
-        chain = (((chain >> 32) + 1) << 32) | <u64>block;
+        changetype<CachedBlock>(block).next = <u32>chain;
+        changetype<CachedBlock>(block).depth = ++taken;
+        chain = block;
         bits |= bit;
         free ^= bit;
       }
@@ -164,7 +166,6 @@ export function takeBlocks(central: usize, t: usize, want: u32): u32 {
         store<u64>(at, load<u64>(at, SPAN_HEADER) | bits, SPAN_HEADER);
       }
     }
-    taken = <u32>(chain >> 32);
     recount(central, header, span.free - (taken - had));
   }
   return taken;
@@ -286,6 +287,7 @@ export function takeBatch(central: usize, t: usize): bool {
   const c = changetype<Central>(central);
   const batch = <usize>c.transferHead;
   if (!batch) return false;
+  changetype<Thread>(t).carryEnd = 0;
   atomic.store<u32>(t, <u32>batch, offsetof<Thread>("carry"));
   atomic.store<u32>(central, load<u32>(batch, 4), offsetof<Central>("transferHead"));
   c.transferCount -= 1;

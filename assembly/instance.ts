@@ -1,7 +1,7 @@
 // What an instance keeps to itself. Globals of a WebAssembly instance are not shared, so these are the
 // thread-locals. Other files read them as imports and write them through the functions here.
 
-import { Heap, Thread, THREAD_CACHE, THREAD_REMOTE, THREAD_ORDER, THREAD_WEIGHTS } from "./layout";
+import { CacheList, CachedBlock, Heap, NO_LEAF, Thread, THREAD_CACHE, THREAD_REMOTE, THREAD_ORDER, THREAD_WEIGHTS } from "./layout";
 
 /** Address of the Heap this instance is bound to, 0 before. */
 export let heap: usize = 0;
@@ -66,6 +66,20 @@ export function theThread(): Thread {
 @inline
 export function cacheList(t: usize, c: u32): usize {
   return t + THREAD_CACHE + (<usize>c << 4);
+}
+
+/** Where every cache list ends. */
+// @ts-ignore: decorator
+@inline
+export function sentinel(): usize {
+  return heap + NO_LEAF;
+}
+
+/** Blocks of a cache list. */
+// @ts-ignore: decorator
+@inline
+export function lengthOf(list: usize): u32 {
+  return changetype<CachedBlock>(<usize>changetype<CacheList>(list).head).depth;
 }
 
 /** Address of the remote list for `node` in thread record `t`. */

@@ -10,7 +10,7 @@
 //        │ slots           u64 a thread │ who owns thread slot i
 //        │ threads         u32 a slot   │ Thread record of slot i, made on its first use
 //        │ root            u32 a leaf   │ page map, first level
-//        │ no leaf         2 KiB of 0   │ tags of memory that is not the heap's
+//        │ no leaf         2 KiB of 0   │ tags of memory that is not the heap's; the sentinel of cache lists
 //        ├──────────────────────────────┤
 //        │ metadata, then pages         │ records, arenas, leaves and span headers are metadata pages
 //        └──────────────────────────────┘
@@ -219,16 +219,27 @@ export class Central {
   unused0: u32; unused1: u32; unused2: u32;
 }
 
-/** One list of a thread's cache. */
+/** One list of a thread's cache. It ends at the sentinel, never at 0; an empty list is the sentinel alone. */
 @unmanaged @final
 export class CacheList {
-  /** First block and number of blocks: read and written as one u64, so that the pair is never torn. */
   head: u32;
-  length: u32;
   /** A free that finds this many blocks takes the slow path. */
   limit: u32;
   /** Head at the last scavenge: unchanged = idle. */
   seen: u32;
+  unused: u32;
+}
+
+/**
+ * First bytes of a cached block. The sentinel is one of these, of zeros: so a list knows its length in one load, and
+ * `next` is 0 for the sentinel only.
+ *
+ *   depth = 1 + depth of next
+ */
+@unmanaged @final
+export class CachedBlock {
+  next: u32;
+  depth: u32;
 }
 
 /** Blocks of another node on their way to it: head and cost, read and written as one u64. */
@@ -307,7 +318,7 @@ export const ARENAS: u32 = VCPU_NODE + MAX_VCPUS; // u32[MAX_NODES], atomic
 export const SLOTS: u32 = ARENAS + MAX_NODES * 4; // u64[MAX_THREADS], atomic
 export const THREADS: u32 = SLOTS + MAX_THREADS * 8; // u32[MAX_THREADS], atomic
 export const ROOT: u32 = THREADS + MAX_THREADS * 4; // u32[LEAVES], atomic
-export const NO_LEAF: u32 = ROOT + LEAVES * 4; // u16[LEAF_PAGES] of zeros
+export const NO_LEAF: u32 = ROOT + LEAVES * 4; // u16[LEAF_PAGES] of zeros; its first 8 bytes are the sentinel
 export const HEAP_BYTES: u32 = NO_LEAF + LEAF_PAGES * 2;
 
 // A leaf of the page map: four arrays over its LEAF_PAGES pages. It is one page of metadata.

@@ -1,8 +1,8 @@
 // The C family. malloc and free hit the thread cache without a call, an atomic or a loop; all else is slow path.
 
-import { CacheList, Heap, MAX_NODES, PAGE_SHIFT, PAGE_SIZE, Span, THREAD_CACHE, Thread } from "./layout";
+import { CacheList, CachedBlock, Heap, MAX_NODES, PAGE_SHIFT, PAGE_SIZE, Span, THREAD_CACHE, Thread } from "./layout";
 import {
-  EBUSY, EINVAL, ENOMEM, cacheList, epochSeen, heap, homeTag, lastError, mayBlock, self, setError, theHeap, thread,
+  EBUSY, EINVAL, ENOMEM, cacheList, epochSeen, heap, homeTag, lastError, lengthOf, mayBlock, self, setError, theHeap, thread,
 } from "./instance";
 import { FINE, MAX_SMALL, CLASSES, classInfo, classOf, classOfFine } from "./size-class";
 import { tagOf } from "./page-map";
@@ -21,8 +21,9 @@ export function malloc(size: usize): usize {
   if (size <= FINE) {
     const list = thread + (<usize>classOfFine(size) << 4);
     const block = <usize>load<u32>(list, THREAD_CACHE);
-    if (block != 0 && load<u32>(heap, offsetof<Heap>("epoch")) == epochSeen) {
-      store<u64>(list, load<u64>(block), THREAD_CACHE);
+    const next = changetype<CachedBlock>(block).next;
+    if (next != 0 && load<u32>(heap, offsetof<Heap>("epoch")) == epochSeen) {
+      store<u32>(list, next, THREAD_CACHE);
       return block;
     }
   }
@@ -35,11 +36,12 @@ export function free(block: usize): void {
   const c = (tagOf(block) ^ homeTag) | ((<u32>block & 7) << 8);
   if (c < 256) {
     const list = thread + (<usize>c << 4);
-    const word = load<u64>(list, THREAD_CACHE);
-    const length = word >> 32;
-    if (<u32>length < load<u32>(list, THREAD_CACHE + offsetof<CacheList>("limit"))) {
-      store<u64>(block, word);
-      store<u64>(list, ((length + 1) << 32) | <u64>block, THREAD_CACHE);
+    const head = load<u32>(list, THREAD_CACHE);
+    const depth = changetype<CachedBlock>(<usize>head).depth;
+    if (depth < load<u32>(list, THREAD_CACHE + offsetof<CacheList>("limit"))) {
+      changetype<CachedBlock>(block).next = head;
+      changetype<CachedBlock>(block).depth = depth + 1;
+      store<u32>(list, <u32>block, THREAD_CACHE);
       return;
     }
   }
@@ -62,7 +64,7 @@ function enter(): bool {
 function mallocSmall(c: u32): usize {
   if (!enter()) return fail(EINVAL);
   const list = cacheList(thread, c);
-  if (load<u32>(list) == 0 && !refill(thread, c)) {
+  if (lengthOf(list) == 0 && !refill(thread, c)) {
     if (!mayBlock) return fromReserve(c);
     if (!reclaim() || !refill(thread, c)) return fail(ENOMEM);
   }
@@ -71,7 +73,7 @@ function mallocSmall(c: u32): usize {
 
 function pop(list: usize): usize {
   const block = <usize>load<u32>(list);
-  store<u64>(list, load<u64>(block));
+  store<u32>(list, load<u32>(block));
   return block;
 }
 
@@ -84,7 +86,7 @@ function fail(error: i32): usize {
 function fromReserve(c: u32): usize {
   for (let larger = c + 1; larger < min<u32>(CLASSES, c + RESERVE_CLASSES); ++larger) {
     const list = cacheList(thread, larger);
-    if (load<u32>(list)) return pop(list);
+    if (lengthOf(list)) return pop(list);
   }
   return fail(EBUSY);
 }
@@ -220,7 +222,8 @@ export function mallocOnNode(size: usize, node: u32): usize {
   // A batch may have come instead of one block: the others go back.
   const block = <usize>record.carry;
   countNode(record, node, node, 1);
-  atomic.store<u32>(t, load<u32>(block), offsetof<Thread>("carry"));
+  const rest = load<u32>(block);
+  atomic.store<u32>(t, rest == record.carryEnd ? 0 : rest, offsetof<Thread>("carry"));
   returnCarry(t);
   return block;
 }

@@ -4,10 +4,10 @@
 // die too: every step below can be done again by the next one, which finds both slots dead.
 
 import {
-  ABI_VERSION, ARENA_CENTRALS, Arena, Central, Heap, MAGIC, MAX_NODES, MAX_THREADS, NO_LEAF, SLOTS, SLOT_ATTACHED, SLOT_DEAD,
+  ABI_VERSION, ARENA_CENTRALS, Arena, Central, Heap, MAGIC, MAX_CLASSES, MAX_NODES, MAX_THREADS, SLOTS, SLOT_ATTACHED, SLOT_DEAD,
   SLOT_FREE, THREADS, THREAD_MAY_BLOCK, THREAD_SIZE, Thread,
 } from "./layout";
-import { EBUSY, EINVAL, ENOMEM, bindHeap, bindThread, cacheList, heap, remoteList, self, setError, setHome, thread } from "./instance";
+import { EBUSY, EINVAL, ENOMEM, bindHeap, bindThread, cacheList, heap, remoteList, self, sentinel, setError, setHome, thread } from "./instance";
 import { RANK_CENTRAL, RANK_PAGE_HEAP, RANK_QUEUE, RANK_REAP, RANK_TOPOLOGY, acquire, release } from "./lock";
 import { CLASSES } from "./size-class";
 import { arenaOf, tagOf } from "./page-map";
@@ -87,6 +87,7 @@ export function attach(base: usize, key: u32, vcpu: u32, flags: u32): u32 {
     t.id = slot + 1;
     t.vcpu = vcpu;
     t.flags = flags;
+    for (let c: u32 = 0; c < MAX_CLASSES; ++c) store<u32>(cacheList(record, c), <u32>sentinel());
     bindThread(record, slot + 1, (flags & THREAD_MAY_BLOCK) != 0);
     countAttached();
     observe();
@@ -112,9 +113,9 @@ function makeRecord(slot: u32): usize {
   return record;
 }
 
-/** The instance is nobody's thread: zeros stand in for its record, so that every hit path misses. */
-export function unbind(): void {
-  bindThread(heap + NO_LEAF, 0, false);
+/** The instance is nobody's thread: no epoch is 0 and no tag has node 0, so that every hit path misses. */
+function unbind(): void {
+  bindThread(0, 0, false);
   setHome(0, 0);
 }
 

@@ -8,9 +8,9 @@
 // Every function here works on a record given to it, since a reaper empties the caches of others.
 
 import {
-  Arena, CacheList, ClassInfo, Heap, MAX_NODES, PAGE_SHIFT, RemoteList, Thread,
+  Arena, CacheList, CachedBlock, ClassInfo, Heap, MAX_NODES, PAGE_SHIFT, RemoteList, Thread,
 } from "./layout";
-import { cacheList, heap, nearest, remoteList, theHeap } from "./instance";
+import { cacheList, heap, lengthOf, nearest, remoteList, sentinel, theHeap } from "./instance";
 import { RANK_CENTRAL, acquire, release } from "./lock";
 import { CLASSES, classInfo } from "./size-class";
 import { arenaOf, tagOf } from "./page-map";
@@ -63,10 +63,10 @@ function detach(t: usize, list: usize, count: u32): void {
   const head: usize = load<u32>(list);
   let last = head;
   for (let i: u32 = 1; i < count; ++i) last = load<u32>(last);
-  const rest = load<u64>(last);
-  record.carryEnd = <u32>rest;
+  const rest = load<u32>(last);
+  record.carryEnd = rest;
   atomic.store<u32>(t, <u32>head, offsetof<Thread>("carry"));
-  store<u64>(list, rest);
+  store<u32>(list, rest);
 }
 
 /** Returns the first `count` blocks of class `c`'s list: as a batch to the transfer cache where that can be, else to their spans. */
@@ -137,7 +137,7 @@ function refillFrom(t: usize, c: u32, node: u32, intended: u32, want: u32): bool
   if (count == 0) return false;
   const record = changetype<Thread>(t);
   // One store publishes the list; from then on the carry is void.
-  store<u64>(cacheList(t, c), (<u64>count << 32) | record.carry);
+  store<u32>(cacheList(t, c), record.carry);
   atomic.store<u32>(t, 0, offsetof<Thread>("carry"));
   record.refills += 1;
   record.refilledBlocks += count;
@@ -150,7 +150,6 @@ export function fetch(t: usize, c: u32, node: u32, want: u32): u32 {
   const record = changetype<Thread>(t);
   const central = makeCentral(node, c);
   if (!central || !acquire(central, RANK_CENTRAL)) return 0;
-  record.carryEnd = 0;
   const batch: u32 = classInfo(c).batch;
   const batched = (want == batch || !hasFreeBlocks(central)) && takeBatch(central, t);
   const count = batched ? batch : takeBlocks(central, t, want);
@@ -159,15 +158,15 @@ export function fetch(t: usize, c: u32, node: u32, want: u32): u32 {
   return count;
 }
 
-/** Writes the counts into the links of a chain of `count` blocks (a batch has lost its first one). */
+/** Makes a batch of `count` blocks a cache list. */
 function relink(head: usize, count: u32): void {
   let block = head;
-  for (let left = count - 1; left; --left) {
-    const next = load<u32>(block);
-    store<u64>(block, (<u64>left << 32) | next);
-    block = next;
+  for (let depth = count; depth > 1; --depth) {
+    changetype<CachedBlock>(block).depth = depth;
+    block = changetype<CachedBlock>(block).next;
   }
-  store<u64>(block, 0);
+  changetype<CachedBlock>(block).depth = 1;
+  changetype<CachedBlock>(block).next = <u32>sentinel();
 }
 
 /** numastat: in blocks, as they are fetched. */
@@ -200,16 +199,17 @@ export function overflow(t: usize, c: u32, block: usize): void {
   const list = changetype<CacheList>(at);
   const info = classInfo(c);
   raiseLimit(record, list, info);
-  if (list.length >= list.limit && list.length > 0) giveBack(t, c, min<u32>(list.length, info.batch));
+  const length = lengthOf(at);
+  if (length >= list.limit && length > 0) giveBack(t, c, min<u32>(length, info.batch));
   push(at, block);
   // No room for a single block of this class: it goes back at once.
-  if (list.limit == 0) giveBack(t, c, list.length);
+  if (list.limit == 0) giveBack(t, c, lengthOf(at));
 }
 
 function push(list: usize, block: usize): void {
-  const word = load<u64>(list);
-  store<u64>(block, word);
-  store<u64>(list, (((word >> 32) + 1) << 32) | <u64>block);
+  changetype<CachedBlock>(block).depth = lengthOf(list) + 1;
+  changetype<CachedBlock>(block).next = load<u32>(list);
+  store<u32>(list, <u32>block);
 }
 
 /** A free of a block of another node. */
@@ -256,8 +256,8 @@ function scavenge(t: usize): void {
     if (list.limit == 0) continue;
     if (over || list.head == list.seen) {
       list.limit >>= 1;
-      while (list.length > list.limit) {
-        if (!giveBack(t, c, min<u32>(list.length - list.limit, classInfo(c).batch))) break;
+      while (lengthOf(at) > list.limit) {
+        if (!giveBack(t, c, min<u32>(lengthOf(at) - list.limit, classInfo(c).batch))) break;
       }
     }
     list.seen = list.head;
@@ -283,7 +283,7 @@ export function flushCache(t: usize): bool {
 function flushClass(t: usize, c: u32): bool {
   if (!returnCarry(t)) return false;
   const list = cacheList(t, c);
-  const length = changetype<CacheList>(list).length;
+  const length = lengthOf(list);
   if (length == 0) return true;
   detach(t, list, length);
   return returnCarry(t);
@@ -293,8 +293,8 @@ function flushClass(t: usize, c: u32): bool {
 export function sortOut(t: usize): bool {
   const tag = (changetype<Thread>(t).home + 1) << 8;
   for (let c: u32 = 1; c < CLASSES; ++c) {
-    const list = changetype<CacheList>(cacheList(t, c));
-    if (!allOf(list.head, list.length, tag | c) && !flushClass(t, c)) return false;
+    const list = cacheList(t, c);
+    if (!allOf(load<u32>(list), lengthOf(list), tag | c) && !flushClass(t, c)) return false;
   }
   return true;
 }

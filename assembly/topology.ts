@@ -46,8 +46,9 @@ export function observe(): void {
 
 // ---- writers
 
+/** The next epoch; 0 is that of an instance which is nobody's thread. */
 function bumpEpoch(): void {
-  atomic.add<u32>(heap, 1, offsetof<Heap>("epoch"));
+  if (atomic.add<u32>(heap, 1, offsetof<Heap>("epoch")) == -1) atomic.add<u32>(heap, 1, offsetof<Heap>("epoch"));
 }
 
 /** Writes one byte of the tables under the seqlock. */

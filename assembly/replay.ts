@@ -18,6 +18,8 @@ import {
   WORKER_PHASE, WORKER_POSITION, WORKER_REMOTE, WORKER_REMOTE_FREES, WORKER_SKIPPED, WORKER_STREAM, WORKER_VCPU,
 } from "../src/trace/replay-layout";
 
+export { badCalls, bindHost, ownedPages, pagesInUse, pagesMoved, pagesMovedInUse, spansRebound } from "./replay-host";
+
 // @ts-ignore: decorator
 @external("heap", "malloc")
 declare function heapMalloc(size: u32): usize;

@@ -1,0 +1,46 @@
+// Trace files: gzip around the bytes of format.ts, both ways. Node only.
+
+import { readFile } from "node:fs/promises";
+import { gunzipSync, type InflateOptions } from "node:zlib";
+import { TraceError } from "./errors.js";
+import { decodeTrace, type Trace } from "./format.js";
+
+/** Most bytes a trace may inflate to unless the caller says otherwise: 64 MiB, some 8 times the longest recordings. */
+export const MAX_TRACE_BYTES = 64 * 1024 * 1024;
+
+/** What gunzipSync returns when asked for `info`. */
+interface Inflated {
+  buffer: Uint8Array;
+  /** `bytesWritten`: bytes of the input it consumed. */
+  engine: { bytesWritten: number };
+}
+
+/**
+ * Inflates and decodes a trace.
+ * @param file bytes of a `.trace.gz` file
+ * @param maxBytes most bytes it may inflate to
+ * @throws {TraceError}
+ */
+export function parseTrace(file: Uint8Array, maxBytes: number = MAX_TRACE_BYTES): Trace {
+  let inflated: Inflated;
+  try {
+    const options: InflateOptions = { maxOutputLength: maxBytes, info: true } as InflateOptions;
+    inflated = gunzipSync(file, options) as unknown as Inflated;
+  } catch (cause) {
+    if ((cause as NodeJS.ErrnoException).code === "ERR_BUFFER_TOO_LARGE") {
+      throw new TraceError("NUMAHEAP_TRACE_TOO_LARGE", maxBytes, `the trace inflates to more than ${maxBytes} bytes`, { cause });
+    }
+    throw new TraceError("NUMAHEAP_TRACE_GZIP", 0, `not a whole gzip stream: ${(cause as Error).message}`, { cause });
+  }
+  const consumed = inflated.engine.bytesWritten;
+  if (consumed !== file.length) throw new TraceError("NUMAHEAP_TRACE_GZIP", consumed, `${file.length - consumed} bytes behind the gzip stream`);
+  return decodeTrace(inflated.buffer);
+}
+
+/**
+ * Reads a `.trace.gz` file.
+ * @throws {TraceError} where the content is damaged; errors of the file system as Node gives them
+ */
+export async function readTrace(path: string, maxBytes: number = MAX_TRACE_BYTES): Promise<Trace> {
+  return parseTrace(await readFile(path), maxBytes);
+}

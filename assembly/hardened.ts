@@ -10,7 +10,7 @@
 import { SPAN_HEADER, Span } from "./layout";
 import { EINVAL, ENOMEM, lastError, setError } from "./instance";
 import { classInfo } from "./size-class";
-import { addressOf, tagOf } from "./page-map";
+import { addressOf, classOfTag, tagOf } from "./page-map";
 import { indexOf, spanOf } from "./central";
 import { INTERIOR_OF_SMALL, NOT_LIVE, OVERFLOWN, reportBadCall } from "./bad-call";
 import * as plain from "./malloc";
@@ -49,7 +49,7 @@ function seal(block: usize, size: usize): usize {
 function checked(block: usize): usize {
   const tag = tagOf(block);
   if (tag) {
-    const info = classInfo(tag & 0xff);
+    const info = classInfo(classOfTag(tag));
     const header = spanOf(block);
     const index = indexOf(header, block, info);
     if (index >= info.blocks || addressOf(changetype<Span>(header).start) + index * info.size != block) return refuse(INTERIOR_OF_SMALL);

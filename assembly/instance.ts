@@ -9,8 +9,12 @@ export let heap: usize = 0;
 export let thread: usize = 0;
 /** Thread id (slot + 1): the holder written into locks. */
 export let self: u32 = 0;
-/** (home node + 1) << 8: tag of pages whose small blocks this thread caches, less the class. */
-export let homeTag: u32 = 0;
+/** No tag is like this one. */
+export const NO_HOME: u32 = 1 << 16;
+/** Tag of pages whose small blocks this thread caches, less the class; NO_HOME while it caches none. */
+export let homeTag: u32 = NO_HOME;
+/** Address of the cache list of class 0, less homeTag: adding a tag of the home node gives the list. */
+export let listBase: usize = 0;
 /** Epoch this thread has acted upon. */
 export let epochSeen: u32 = 0;
 /** This thread may sleep (a browser's main thread may not). */
@@ -38,6 +42,7 @@ export function bindThread(record: usize, id: u32, block: bool): void {
 
 export function setHome(tag: u32, epoch: u32): void {
   homeTag = tag;
+  listBase = thread + THREAD_CACHE - tag;
   epochSeen = epoch;
 }
 

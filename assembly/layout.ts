@@ -322,7 +322,7 @@ export const NO_LEAF: u32 = ROOT + LEAVES * 4; // u16[LEAF_PAGES] of zeros; its 
 export const HEAP_BYTES: u32 = NO_LEAF + LEAF_PAGES * 2;
 
 // A leaf of the page map: four arrays over its LEAF_PAGES pages. It is one page of metadata.
-/** u16: (node + 1) << 8 | class for pages of small spans, else 0. Read without a lock by every free. */
+/** u16: node and class of pages of small spans, else 0 (page-map.ts). Read without a lock by every free. */
 export const LEAF_TAGS: u32 = 0;
 /** u32: see page-map.ts. Under pageHeapLock; the entries of a small span also under its central lock. */
 export const LEAF_ENTRIES: u32 = LEAF_PAGES * 2;

@@ -1,11 +1,11 @@
 // The C family. malloc and free hit the thread cache without a call, an atomic or a loop; all else is slow path.
 
-import { CacheList, CachedBlock, Heap, MAX_NODES, PAGE_SHIFT, PAGE_SIZE, Span, THREAD_CACHE, Thread } from "./layout";
+import { CacheList, CachedBlock, Heap, MAX_CLASSES, MAX_NODES, PAGE_SHIFT, PAGE_SIZE, Span, THREAD_CACHE, Thread } from "./layout";
 import {
-  EBUSY, EINVAL, ENOMEM, cacheList, epochSeen, heap, homeTag, lastError, lengthOf, mayBlock, self, setError, theHeap, thread,
+  EBUSY, EINVAL, ENOMEM, cacheList, epochSeen, heap, homeTag, lastError, lengthOf, listBase, mayBlock, self, setError, theHeap, thread,
 } from "./instance";
 import { FINE, MAX_SMALL, CLASSES, classInfo, classOf, classOfFine } from "./size-class";
-import { tagOf } from "./page-map";
+import { classOfTag, nodeOfTag, tagFor, tagOf } from "./page-map";
 import { countNode, drainNode, fetch, flushCache, freeRemote, overflow, refill, returnCarry } from "./thread-cache";
 import { allocateLarge, allocateLargeOnNode, freeDeferred, freeLarge, largeSpan, pagesFor, resizeLarge } from "./large";
 import { observe } from "./topology";
@@ -32,16 +32,16 @@ export function malloc(size: usize): usize {
 
 /** Gives a block back; 0 is nothing. */
 export function free(block: usize): void {
-  // Mine, small and aligned: what remains of the tag is the class, below 256.
-  const c = (tagOf(block) ^ homeTag) | ((<u32>block & 7) << 8);
-  if (c < 256) {
-    const list = thread + (<usize>c << 4);
-    const head = load<u32>(list, THREAD_CACHE);
+  const tag = tagOf(block);
+  // Of my node, small, and aligned: then only the class is left of the tag.
+  if ((((tag ^ homeTag) - tagFor(0, 1)) | ((<u32>block & 7) << 16)) < tagFor(0, MAX_CLASSES)) {
+    const list = changetype<CacheList>(listBase + tag);
+    const head = list.head;
     const depth = changetype<CachedBlock>(<usize>head).depth;
-    if (depth < load<u32>(list, THREAD_CACHE + offsetof<CacheList>("limit"))) {
+    if (depth < list.limit) {
       changetype<CachedBlock>(block).next = head;
       changetype<CachedBlock>(block).depth = depth + 1;
-      store<u32>(list, <u32>block, THREAD_CACHE);
+      list.head = <u32>block;
       return;
     }
   }
@@ -118,8 +118,8 @@ function freeSlowNoInline(block: usize): void {
   const tag = tagOf(block);
   if (tag == 0) return freeLarge(thread, block);
   if (block & 7) return reportBadCall(MISALIGNED);
-  const node = (tag >> 8) - 1;
-  const c = tag & 0xff;
+  const node = nodeOfTag(tag);
+  const c = classOfTag(tag);
   if (node == changetype<Thread>(thread).home) overflow(thread, c, block);
   else freeRemote(thread, node, c, block);
 }
@@ -140,7 +140,7 @@ export function calloc(count: usize, size: usize): usize {
 export function malloc_usable_size(block: usize): usize {
   if (block == 0) return 0;
   const tag = tagOf(block);
-  if (tag) return classInfo(tag & 0xff).size;
+  if (tag) return classInfo(classOfTag(tag)).size;
   const header = largeSpan(block);
   return header ? <usize>changetype<Span>(header).pages << PAGE_SHIFT : 0;
 }

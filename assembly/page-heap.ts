@@ -5,7 +5,7 @@ import {
   PAGE_SHORT_HEADERS, PAGE_TOUCHED, Span, HEAP_GROWS_ALONE,
 } from "./layout";
 import { heap, theHeap } from "./instance";
-import { addressOf, arenaOf, entryOf, flagsOf, nodeOfPage, setEntry, setFlags, setNodeOfPage, setTag } from "./page-map";
+import { addressOf, arenaOf, entryOf, flagsOf, nodeOfPage, setEntry, setFlags, setNodeOfPage, setTag, tagFor } from "./page-map";
 import { fileFree, findMixed, freeRunAt, takeRange, takeRun } from "./free-run";
 import { grow, recoverGrowth } from "./page-source";
 import { isLongHeader, makeArena, poolHeader, poolPage, takeHeader } from "./metadata";
@@ -125,7 +125,7 @@ function setEntries(header: usize, label: u32): void {
 export function setTags(header: usize, label: u32): void {
   if (kindOf(label) != KIND_SMALL) return;
   const span = changetype<Span>(header);
-  const tag = ((nodeOfLabel(label) + 1) << 8) | classOfLabel(label);
+  const tag = tagFor(nodeOfLabel(label), classOfLabel(label));
   for (let i: u32 = 0; i < span.pages; ++i) setTag(span.start + i, tag);
 }
 

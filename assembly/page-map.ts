@@ -6,6 +6,9 @@ import {
 } from "./layout";
 import { heap } from "./instance";
 
+const TAG_NODE: u32 = 11;
+const TAG_CLASS: u32 = 4;
+
 // Entry of a page (u32):
 //   0            nothing starts or ends here
 //   n << 2 | 1   first page of a free run of n pages (and the last, if n is 1)
@@ -38,7 +41,27 @@ export function tagAt(address: usize): usize {
   return leaf + ((address >> (PAGE_SHIFT - 1)) & <usize>((LEAF_PAGES - 1) << 1));
 }
 
-/** (node + 1) << 8 | class of the small span at `address`, else 0. */
+/**
+ * Tag of the pages of a small span: node << 11 | class << 4, so that for the home node's pages the class is already the offset of
+ * its cache list. No class is 0, so a tag of 0 is none.
+ */
+// @ts-ignore: decorator
+@inline
+export function tagFor(node: u32, c: u32): u32 {
+  return (node << TAG_NODE) | (c << TAG_CLASS);
+}
+// @ts-ignore: decorator
+@inline
+export function nodeOfTag(tag: u32): u32 {
+  return tag >> TAG_NODE;
+}
+// @ts-ignore: decorator
+@inline
+export function classOfTag(tag: u32): u32 {
+  return (tag & ((1 << TAG_NODE) - 1)) >> TAG_CLASS;
+}
+
+/** Tag of the small span at `address`, else 0. */
 // @ts-ignore: decorator
 @inline
 export function tagOf(address: usize): u32 {

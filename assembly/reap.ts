@@ -7,7 +7,7 @@ import {
   ABI_VERSION, ARENA_CENTRALS, Arena, Central, Heap, MAGIC, MAX_CLASSES, MAX_NODES, MAX_THREADS, SLOTS, SLOT_ATTACHED, SLOT_DEAD,
   SLOT_FREE, THREADS, THREAD_MAY_BLOCK, THREAD_SIZE, Thread,
 } from "./layout";
-import { EBUSY, EINVAL, ENOMEM, bindHeap, bindThread, cacheList, heap, remoteList, self, sentinel, setError, setHome, thread } from "./instance";
+import { EBUSY, EINVAL, ENOMEM, bindHeap, NO_HOME, bindThread, cacheList, heap, remoteList, self, sentinel, setError, setHome, thread } from "./instance";
 import { RANK_CENTRAL, RANK_PAGE_HEAP, RANK_QUEUE, RANK_REAP, RANK_TOPOLOGY, acquire, release } from "./lock";
 import { CLASSES } from "./size-class";
 import { arenaOf, tagOf } from "./page-map";
@@ -116,7 +116,7 @@ function makeRecord(slot: u32): usize {
 /** The instance is nobody's thread: no epoch is 0 and no tag has node 0, so that every hit path misses. */
 function unbind(): void {
   bindThread(0, 0, false);
-  setHome(0, 0);
+  setHome(NO_HOME, 0);
 }
 
 /** Gives everything this thread caches back and ends its membership. */

@@ -13,7 +13,7 @@ import {
 import { cacheList, heap, lengthOf, nearest, remoteList, sentinel, theHeap } from "./instance";
 import { RANK_CENTRAL, acquire, release } from "./lock";
 import { CLASSES, classInfo } from "./size-class";
-import { arenaOf, tagOf } from "./page-map";
+import { arenaOf, tagFor, tagOf } from "./page-map";
 import {
   centralOf, hasFreeBlocks, hasTransferRoom, makeCentral, putBatch, releaseIdleSpans, returnBlocks, spanOf, takeBatch, takeBlocks,
 } from "./central";
@@ -76,7 +76,7 @@ function giveBack(t: usize, c: u32, count: u32): bool {
   const info = classInfo(c);
   const list = cacheList(t, c);
   const central = centralOf(record.home, c);
-  const whole = count == info.batch && count > 1 && central != 0 && allOf(load<u32>(list), count, ((record.home + 1) << 8) | c);
+  const whole = count == info.batch && count > 1 && central != 0 && allOf(load<u32>(list), count, tagFor(record.home, c));
   detach(t, list, count);
   if (whole) {
     if (!acquire(central, RANK_CENTRAL)) return false;
@@ -291,10 +291,10 @@ function flushClass(t: usize, c: u32): bool {
 
 /** Returns whole lists that hold blocks of nodes other than the record's home: after a change of the topology or of the policy. */
 export function sortOut(t: usize): bool {
-  const tag = (changetype<Thread>(t).home + 1) << 8;
+  const home = changetype<Thread>(t).home;
   for (let c: u32 = 1; c < CLASSES; ++c) {
     const list = cacheList(t, c);
-    if (!allOf(load<u32>(list), lengthOf(list), tag | c) && !flushClass(t, c)) return false;
+    if (!allOf(load<u32>(list), lengthOf(list), tagFor(home, c)) && !flushClass(t, c)) return false;
   }
   return true;
 }

@@ -6,7 +6,7 @@ import {
 } from "./layout";
 import { EBUSY, EINVAL, ENOMEM, heap, setHome, theHeap, thread } from "./instance";
 import { RANK_CENTRAL, RANK_PAGE_HEAP, RANK_TOPOLOGY, acquire, release } from "./lock";
-import { arenaOf, entryOf, flagsOf, nodeOfPage } from "./page-map";
+import { arenaOf, entryOf, flagsOf, nodeOfPage, tagFor } from "./page-map";
 import { fileRun, freeRunAt, freeRunCovering, isPlain, removeFiledUnder } from "./free-run";
 import { makeArena } from "./metadata";
 import {
@@ -40,7 +40,7 @@ export function observe(): void {
     if ((sequence & 1) == 0 && atomic.load<u32>(heap, offsetof<Heap>("sequence")) == sequence) break;
   }
   record.epoch = epoch;
-  setHome((record.home + 1) << 8, epoch);
+  setHome(tagFor(record.home, 0), epoch);
   sortOut(t);
 }
 

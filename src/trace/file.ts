@@ -1,7 +1,7 @@
 // Trace files: gzip around the bytes of format.ts, both ways. Node only.
 
 import { readFile } from "node:fs/promises";
-import { gunzipSync, type InflateOptions } from "node:zlib";
+import { gunzipSync, type ZlibOptions } from "node:zlib";
 import { TraceError } from "./errors.js";
 import { decodeTrace, type Trace } from "./format.js";
 
@@ -24,7 +24,7 @@ interface Inflated {
 export function parseTrace(file: Uint8Array, maxBytes: number = MAX_TRACE_BYTES): Trace {
   let inflated: Inflated;
   try {
-    const options: InflateOptions = { maxOutputLength: maxBytes, info: true } as InflateOptions;
+    const options: ZlibOptions = { maxOutputLength: maxBytes, info: true };
     inflated = gunzipSync(file, options) as unknown as Inflated;
   } catch (cause) {
     if ((cause as NodeJS.ErrnoException).code === "ERR_BUFFER_TOO_LARGE") {

@@ -1,0 +1,390 @@
+// Replays a trace on real threads over one shared heap. The events lie in the same memory, below the heap, and each worker
+// runs its share in WebAssembly (assembly/replay.ts); here is the conducting: memory, workers, rounds, kills, the storm, the audit.
+
+import { Worker } from "node:worker_threads";
+import { audit } from "./audit.js";
+import { pause, Seat, watch } from "./crew.js";
+import { compile, HEAP_PAGE, instantiate, type Modules, WASM_PAGE } from "./engine.js";
+import { FREE, REALLOC, type Trace } from "./format.js";
+import { type Area, deal, type Deal, histogramsOf, layOut, resetRound, workerRecord, writePlan } from "./plan.js";
+import { seeded } from "./random.js";
+import * as L from "./replay-layout.js";
+import { type CutOffCall, describeFailure, quantiles, type ReplayResult, unexplained } from "./report.js";
+import type { StormAnswer, StormData } from "./storm-worker.js";
+
+/** Most workers; the heap has room for as many threads and a few more. */
+export const MAX_WORKERS = 128;
+/** Workers a trace is folded onto unless told otherwise. */
+export const DEFAULT_WORKERS = 8;
+export const DEFAULT_NODES = 4;
+/** 4 GiB less a page of WebAssembly. */
+export const DEFAULT_MAX_MEMORY = 2 ** 32 - WASM_PAGE;
+
+const HEAP_GROWS_ALONE = 1;
+const HOST_KEY = 1;
+const STORM_KEY = 2;
+/** Kills spread over one round, about. */
+const KILLS_PER_ROUND = 20;
+
+export interface ReplayOptions {
+  /** Workers, 1 to MAX_WORKERS. Default: as many as the trace has threads, at most DEFAULT_WORKERS. */
+  threads?: number;
+  /** Nodes, 1 to 32. Worker w runs on vCPU w, which begins on node w mod nodes. */
+  nodes?: number;
+  /** Most bytes the heap may claim, its metadata included. */
+  maxMemory?: number;
+  /** Fill every block with a pattern and verify it. Default true. */
+  verify?: boolean;
+  /** Topology changes a second, 0 = none. */
+  storm?: number;
+  /** Workers to terminate and replace, 0 = none. */
+  kill?: number;
+  seed?: number;
+  /** Measure every allocation and a call that does nothing, in turns. */
+  latency?: boolean;
+  /** Called a few times a second while events run. */
+  onProgress?: (progress: ReplayProgress) => void;
+}
+
+export interface ReplayProgress {
+  readonly trace: string;
+  /** Times the trace has been run before. */
+  readonly round: number;
+  readonly done: number;
+  readonly events: number;
+  readonly liveBytes: number;
+  readonly committedBytes: number;
+  readonly killed: number;
+}
+
+/**
+ * Replays `trace` and checks everything that can be checked.
+ * @throws {PlanError} where the trace cannot be laid beside a heap. What goes wrong in the replay is in the result.
+ */
+export async function replayTrace(trace: Trace, options: ReplayOptions = {}): Promise<ReplayResult> {
+  const replay = await Replay.prepare(trace, options);
+  try {
+    await replay.play();
+  } catch (error) {
+    replay.failures.push((error as Error).message);
+  } finally {
+    await replay.dismiss();
+  }
+  return replay.result();
+}
+
+class Replay {
+  readonly failures: string[] = [];
+  private readonly words: Uint32Array;
+  private readonly seats: Seat[] = [];
+  private readonly random: () => number;
+  private readonly cutOff: CutOffCall[] = [];
+  private readonly workerSeconds: number[] = [];
+  private storm: Worker | undefined;
+  private readonly blow = new Int32Array(new SharedArrayBuffer(4));
+  private keys = STORM_KEY;
+  private round = 0;
+  private killed = 0;
+  private seconds = 0;
+  private topologyChanges = 0;
+  private problems: string[] = [];
+  private unaccounted = 0;
+  private leaked = 0;
+
+  private constructor(
+    private readonly trace: Trace,
+    private readonly options: Required<Omit<ReplayOptions, "onProgress">> & Pick<ReplayOptions, "onProgress">,
+    private readonly modules: Modules,
+    private readonly memory: WebAssembly.Memory,
+    private readonly area: Area,
+    private readonly dealt: Deal,
+    private readonly host: Awaited<ReturnType<typeof instantiate>>,
+  ) {
+    this.words = new Uint32Array(memory.buffer, 0, area.end >> 2);
+    this.random = seeded(options.seed);
+  }
+
+  static async prepare(trace: Trace, given: ReplayOptions): Promise<Replay> {
+    const options = {
+      threads: Math.min(trace.threads, DEFAULT_WORKERS) || 1,
+      nodes: DEFAULT_NODES,
+      maxMemory: DEFAULT_MAX_MEMORY,
+      verify: true,
+      storm: 0,
+      kill: 0,
+      seed: 1,
+      latency: false,
+      ...given,
+    };
+    const dealt = deal(trace, options.threads);
+    const area = layOut(trace, options.threads, WASM_PAGE);
+    const limit = Math.min(Math.floor(options.maxMemory / WASM_PAGE), 65536 - area.end / WASM_PAGE);
+    const memory = new WebAssembly.Memory({ initial: area.end / WASM_PAGE + 1, maximum: area.end / WASM_PAGE + limit, shared: true });
+    const [heap, replay, create] = await Promise.all([compile("heap.wasm"), compile("replay.wasm"), compile("create.wasm")]);
+    const creator = (await WebAssembly.instantiate(create, { env: { memory } })).exports as {
+      create(base: number, end: number, limitPages: number, nodes: number, flags: number): number;
+    };
+    const error = creator.create(area.end, area.end + WASM_PAGE, limit * (WASM_PAGE / HEAP_PAGE), options.nodes, HEAP_GROWS_ALONE);
+    if (error !== 0) throw new Error(`the heap cannot be made: errno ${error}`);
+    writePlan(memory.buffer as unknown as SharedArrayBuffer, area, trace, dealt, (options.verify ? L.FLAG_VERIFY : 0) | (options.latency ? L.FLAG_LATENCY : 0));
+    const modules = { heap, replay };
+    const host = await instantiate(modules, memory);
+    host.replay.bindHost(area.end);
+    // No right to block: this thread is the one that deaths are confirmed on.
+    if (host.heap.attach(area.end, HOST_KEY, options.threads + 1, 0) === 0) throw new Error(`the host cannot attach to the heap: errno ${host.heap.errno()}`);
+    return new Replay(trace, options, modules, memory, area, dealt, host);
+  }
+
+  /** Runs the trace, as often as the kills take, and audits the heap. */
+  async play(): Promise<void> {
+    const { threads, kill, storm } = this.options;
+    const script = new URL("./replay-worker.js", import.meta.url);
+    for (let part = 0; part < threads; ++part) {
+      const common = { modules: this.modules, memory: this.memory, heapBase: this.area.end, control: this.area.control, record: workerRecord(this.area, part), part };
+      this.seats.push(new Seat(script, common, () => ++this.keys));
+    }
+    await Promise.all(this.seats.map((seat) => seat.start()));
+    if (storm > 0) await this.startStorm();
+    for (let last = false; !last; ++this.round) {
+      resetRound(this.memory.buffer as unknown as SharedArrayBuffer, this.area, threads, this.round);
+      await this.runRound();
+      last = this.killed >= kill || this.countFailures() > 0;
+      if (last) await this.auditHeap("with the trace's live objects");
+      await this.watched(Promise.all(this.seats.map((seat) => seat.command("freeRest"))), "freeing what is left");
+    }
+    await Promise.all(this.seats.map((seat) => seat.command("detach")));
+    await this.stormCommand("detach");
+    await this.auditHeap("after all is freed");
+    const live = new DataView(this.memory.buffer).getBigInt64(this.area.control + L.CONTROL_LIVE, true);
+    if (live !== 0n && this.countFailures() === 0) this.failures.push(`${live} bytes are still counted as live`);
+  }
+
+  /** One run of all events, with its kills and the storm. */
+  private async runRound(): Promise<void> {
+    const storm = this.stormCommand("blow");
+    const over = { now: false };
+    const progress = setInterval(() => this.tell(), 200);
+    try {
+      const runs = this.seats.map((_, part) => this.runSeat(part));
+      const kills = this.killSome(over);
+      const spans = await this.watched(Promise.all(runs), "running events");
+      over.now = true;
+      await this.watched(kills, "replacing the killed");
+      this.seconds += (Math.max(...spans.map((span) => span.end)) - Math.min(...spans.map((span) => span.start))) / 1000;
+      spans.forEach((span, part) => (this.workerSeconds[part] = (this.workerSeconds[part] ?? 0) + (span.end - span.start) / 1000));
+    } finally {
+      over.now = true;
+      clearInterval(progress);
+      Atomics.store(this.blow, 0, 0);
+      Atomics.notify(this.blow, 0);
+    }
+    this.topologyChanges += (await storm)?.changes ?? 0;
+    this.tell();
+  }
+
+  /** Runs the events of one seat, by as many workers as it takes. */
+  private async runSeat(part: number): Promise<{ start: number; end: number }> {
+    const seat = this.seats[part]!;
+    let start = Infinity;
+    for (;;) {
+      start = Math.min(start, performance.timeOrigin + performance.now());
+      const answer = await seat.command("run");
+      if (answer) return { start: Math.min(start, answer.start), end: answer.end };
+      await this.replace(part);
+    }
+  }
+
+  /** Terminates workers as their progress passes positions drawn at random. */
+  private async killSome(over: { now: boolean }): Promise<void> {
+    const { trace, dealt, options } = this;
+    let left = Math.min(options.kill - this.killed, KILLS_PER_ROUND);
+    const targets = Array.from({ length: left }, () => Math.floor(this.random() * trace.events)).sort((a, b) => a - b);
+    const idle: Promise<void>[] = [];
+    while (!over.now && left > 0 && targets.length > 0) {
+      for (let i = 0; i < targets.length; ) {
+        const part = dealt.workerOf[targets[i]!]!;
+        const seat = this.seats[part]!;
+        const progress = this.field(part, L.WORKER_PROGRESS);
+        if (progress < targets[i]! || (progress !== L.DONE && (!seat.busy || seat.dying))) {
+          ++i;
+          continue;
+        }
+        targets.splice(i, 1);
+        // Done before we looked: its kill comes in another round.
+        if (!seat.busy || seat.dying) continue;
+        --left;
+        idle.push(this.killOne(part));
+      }
+      await pause(1);
+    }
+    await Promise.all(idle);
+  }
+
+  private async killOne(part: number): Promise<void> {
+    const cut = await this.seats[part]!.kill();
+    ++this.killed;
+    // It had answered before it died: nobody waits for it, but the seat must not stay empty.
+    if (!cut) await this.replace(part);
+  }
+
+  /** Does away with what a confirmed death leaves behind, notes what was cut off, and starts a replacement. */
+  private async replace(part: number): Promise<void> {
+    const seat = this.seats[part]!;
+    while (this.host.heap.reap(seat.key) === -1) await pause(1);
+    if (this.field(part, L.WORKER_PHASE) === L.PHASE_CALL) {
+      const event = (this.field(part, L.WORKER_STREAM) + this.field(part, L.WORKER_POSITION) * L.EVENT_BYTES) >> 2;
+      const object = (this.area.objects + this.words[event + (L.EVENT_OBJECT >> 2)]! * L.OBJECT_BYTES) >> 2;
+      const op = this.words[event]! & 7;
+      this.cutOff.push({
+        op,
+        event: this.words[event + (L.EVENT_INDEX >> 2)]!,
+        block: op === FREE || op === REALLOC ? this.words[object + (L.OBJECT_ADDRESS >> 2)]! : 0,
+        size: this.words[event + (L.EVENT_SIZE >> 2)]!,
+      });
+    }
+    await seat.start();
+  }
+
+  private async startStorm(): Promise<void> {
+    const { modules, memory, area, options } = this;
+    const { threads: workers, nodes, storm: rate, seed } = options;
+    const workerData: StormData = {
+      modules, memory, heapBase: area.end, key: STORM_KEY, workers, nodes, rate, seed, objects: area.objects, objectCount: area.objectCount,
+      blow: this.blow.buffer as unknown as SharedArrayBuffer,
+    };
+    this.storm = new Worker(new URL("./storm-worker.js", import.meta.url), { workerData });
+    await this.stormAnswer();
+  }
+
+  private async stormCommand(command: "blow" | "detach"): Promise<StormAnswer | undefined> {
+    if (!this.storm) return undefined;
+    if (command === "blow") Atomics.store(this.blow, 0, 1);
+    const answer = this.stormAnswer();
+    this.storm.postMessage(command);
+    return answer;
+  }
+
+  private stormAnswer(): Promise<StormAnswer> {
+    return new Promise((resolve, reject) => {
+      this.storm!.removeAllListeners();
+      this.storm!.once("message", resolve);
+      this.storm!.once("error", reject);
+    });
+  }
+
+  /** Walks the heap, all being still, and compares it block by block with the object table. */
+  private async auditHeap(when: string): Promise<void> {
+    const live: { address: number; size: number }[] = [];
+    const { words, area } = this;
+    for (let id = 0; id < area.objectCount; ++id) {
+      const at = (area.objects + id * L.OBJECT_BYTES) >> 2;
+      if (words[at + (L.OBJECT_STATE >> 2)] === L.STATE_LIVE) live.push({ address: words[at]!, size: words[at + (L.OBJECT_SIZE >> 2)]! });
+    }
+    const { problems, lost } = await audit(this.memory, area.end, live);
+    this.problems.push(...problems.map((problem) => `${when}: ${problem}`));
+    this.unaccounted = lost.length;
+    const leaks = unexplained(lost, this.cutOff);
+    this.leaked = leaks.reduce((sum, block) => sum + block.bytes, 0);
+  }
+
+  private watched<T>(work: Promise<T>, what: string): Promise<T> {
+    const progress = (): number => this.seats.reduce((sum, _, part) => sum + this.field(part, L.WORKER_POSITION), this.killed);
+    const stuck = (): string => {
+      const parts = this.seats.map((seat, part) => {
+        const [position, count, phase] = [L.WORKER_POSITION, L.WORKER_COUNT, L.WORKER_PHASE].map((field) => this.field(part, field));
+        return `worker ${part} ${seat.busy ? `at event ${position} of ${count}, phase ${phase}` : "idle"}`;
+      });
+      return `${what}; ${parts.join("; ")}`;
+    };
+    return watch(work, progress, stuck);
+  }
+
+  /** Ends all workers, whatever they are doing. */
+  async dismiss(): Promise<void> {
+    Atomics.store(this.words, (this.area.control + L.CONTROL_ABORT) >> 2, 1);
+    Atomics.store(this.blow, 0, 0);
+    await Promise.all([...this.seats.map((seat) => seat.kill()), this.storm?.terminate()]);
+  }
+
+  private field(part: number, offset: number): number {
+    return Atomics.load(this.words, (workerRecord(this.area, part) + offset) >> 2);
+  }
+
+  private sum(offset: number): number {
+    return this.seats.reduce((sum, _, part) => sum + this.field(part, offset), 0);
+  }
+
+  private countFailures(): number {
+    return this.failures.length + this.sum(L.WORKER_FAILURES);
+  }
+
+  private tell(): void {
+    const { trace, options, seats } = this;
+    options.onProgress?.({
+      trace: trace.name,
+      round: this.round,
+      done: seats.reduce((sum, _, part) => sum + this.field(part, L.WORKER_POSITION), 0),
+      events: trace.events,
+      liveBytes: Number(new DataView(this.memory.buffer).getBigInt64(this.area.control + L.CONTROL_LIVE, true)),
+      committedBytes: this.host.replay.ownedPages() * HEAP_PAGE,
+      killed: this.killed,
+    });
+  }
+
+  result(): ReplayResult {
+    const { trace, options, area, host, seats } = this;
+    const { threads, nodes } = options;
+    const view = new DataView(this.memory.buffer);
+    const failures = [...this.failures];
+    seats.forEach((_, part) => {
+      const count = this.field(part, L.WORKER_FAILURES);
+      for (let i = 0; i < Math.min(count, L.FAILURE_SLOTS); ++i) {
+        const at = workerRecord(area, part) + L.WORKER_FAILURE_SLOTS + i * L.FAILURE_BYTES;
+        const [kind, event, address, detail] = [0, 4, 8, 12].map((offset) => view.getUint32(at + offset, true)) as [number, number, number, number];
+        failures.push(describeFailure(trace, part, kind, event, address, detail));
+      }
+      if (count > L.FAILURE_SLOTS) failures.push(`worker ${part}: ${count - L.FAILURE_SLOTS} more failures`);
+    });
+    for (let kind = 1; kind <= 7; ++kind) {
+      if (host.replay.badCalls(kind) > 0) failures.push(`the heap counted ${host.replay.badCalls(kind)} bad calls of kind ${kind}`);
+    }
+    const events = trace.events * this.round;
+    const peaks = seats.map((_, part) => Number(view.getBigInt64(workerRecord(area, part) + L.WORKER_PEAK, true)));
+    const result: ReplayResult = {
+      trace: trace.name,
+      events,
+      eventsPerWorker: this.dealt.counts.map((count) => count * this.round),
+      threads,
+      nodes,
+      seconds: this.seconds,
+      opsPerSecond: this.seconds > 0 ? Math.round(events / this.seconds) : 0,
+      peakLiveBytes: Math.max(0, ...peaks),
+      peakCommittedBytes: host.replay.ownedPages() * HEAP_PAGE,
+      remoteFrees: this.sum(L.WORKER_REMOTE_FREES),
+      localAllocations: this.sum(L.WORKER_LOCAL),
+      remoteAllocations: this.sum(L.WORKER_REMOTE),
+      spansRebound: host.replay.spansRebound(),
+      pagesMoved: host.replay.pagesMoved(),
+      pagesMovedInUse: host.replay.pagesMovedInUse(),
+      topologyChanges: this.topologyChanges,
+      killed: this.killed,
+      skippedEvents: this.sum(L.WORKER_SKIPPED),
+      unaccountedBlocks: this.unaccounted,
+      leakedBytes: this.leaked,
+      failures,
+      walk: this.problems.length === 0 ? "ok" : this.problems,
+      rounds: this.round,
+    };
+    if (options.latency) result.latency = this.latency();
+    return result;
+  }
+
+  private latency(): NonNullable<ReplayResult["latency"]> {
+    const views = (which: number): DataView[] =>
+      this.seats.map((_, part) => new DataView(this.memory.buffer, histogramsOf(this.area, this.options.threads, part) + which * L.HISTOGRAM_BYTES, L.HISTOGRAM_BYTES));
+    const { samples, ...malloc } = quantiles(views(0));
+    const { samples: _, ...control } = quantiles(views(1));
+    const excess = { p50: malloc.p50 - control.p50, p999: malloc.p999 - control.p999, max: malloc.max - control.max };
+    return { samples, malloc, control, excess };
+  }
+}

@@ -1,0 +1,158 @@
+// What a replay found: the result that is printed as JSON, and the words for what went wrong.
+
+import { FREE, type Trace } from "./format.js";
+import * as L from "./replay-layout.js";
+
+/** Durations of a malloc in nanoseconds, beside those of a call that does nothing, measured in turns in the same way. */
+export interface Latency {
+  readonly samples: number;
+  readonly malloc: Quantiles;
+  readonly control: Quantiles;
+  /** malloc less control. */
+  readonly excess: Quantiles;
+}
+
+export interface Quantiles {
+  readonly p50: number;
+  readonly p999: number;
+  readonly max: number;
+}
+
+/** Result of one replay; `numaheap replay --json` prints exactly this. */
+export interface ReplayResult {
+  trace: string;
+  /** Events gone through, all rounds together. */
+  events: number;
+  eventsPerWorker: number[];
+  threads: number;
+  nodes: number;
+  /** From the first worker's start to the last one's end, all rounds together; loading and checking not included. */
+  seconds: number;
+  opsPerSecond: number;
+  /** Most bytes requested and not yet freed. */
+  peakLiveBytes: number;
+  /** Every page the heap claimed, its metadata included. */
+  peakCommittedBytes: number;
+  /** Blocks freed by a worker of another node than the block's. */
+  remoteFrees: number;
+  /** Allocations that returned a block of the node the worker was truly on, and others. */
+  localAllocations: number;
+  remoteAllocations: number;
+  spansRebound: number;
+  pagesMoved: number;
+  pagesMovedInUse: number;
+  topologyChanges: number;
+  killed: number;
+  /** Events not carried out because a kill or a failure took their object. */
+  skippedEvents: number;
+  /** Blocks that are neither in the heap's lists nor any object's. */
+  unaccountedBlocks: number;
+  /** Bytes of those that no kill explains. */
+  leakedBytes: number;
+  failures: string[];
+  walk: "ok" | string[];
+  /** Times the trace was run. */
+  rounds: number;
+  latency?: Latency;
+}
+
+/** A call that was under way when its worker was terminated. */
+export interface CutOffCall {
+  readonly op: number;
+  readonly event: number;
+  /** Block that was being freed or moved, 0 = none. */
+  readonly block: number;
+  /** Bytes that were being asked for, 0 = none. */
+  readonly size: number;
+}
+
+/** A block outside the heap's lists that no object owns. */
+export interface LostBlock {
+  readonly address: number;
+  readonly bytes: number;
+}
+
+/**
+ * Blocks no kill explains. A call that was cut off explains one block: the one it was freeing or moving, or one of at least
+ * the size it was asking for and at most four pages or twice that size, whichever is more.
+ */
+export function unexplained(lost: readonly LostBlock[], calls: readonly CutOffCall[]): LostBlock[] {
+  const open = new Set(calls);
+  const byBlock = (block: LostBlock): CutOffCall | undefined => [...open].find((call) => call.block === block.address);
+  const bySize = (block: LostBlock): CutOffCall | undefined =>
+    [...open]
+      .filter((call) => call.op !== FREE && call.size <= block.bytes && block.bytes <= Math.max(4 * 8192, call.size * 2))
+      .sort((a, b) => b.size - a.size)[0];
+  // The exact matches first: one of the others might take a call that another block needs.
+  const rest: LostBlock[] = [];
+  for (const block of lost) {
+    const call = byBlock(block);
+    if (call) open.delete(call);
+    else rest.push(block);
+  }
+  return rest
+    .sort((a, b) => b.bytes - a.bytes)
+    .filter((block) => {
+      const call = bySize(block);
+      if (call) open.delete(call);
+      return !call;
+    });
+}
+
+const hex = (address: number): string => `0x${address.toString(16)}`;
+const OPS = ["malloc", "calloc", "memalign", "realloc", "free", "exit"];
+
+/** A failure slot of a worker in words. */
+export function describeFailure(trace: Trace, worker: number, kind: number, event: number, address: number, detail: number): string {
+  const where = kind === L.FAILURE_DAMAGED_AT_END ? `worker ${worker}` : `worker ${worker}, event ${event} (${OPS[trace.ops[event]!]}, object ${trace.objectOf[event]})`;
+  switch (kind) {
+    case L.FAILURE_NO_MEMORY:
+      return `${where}: no memory for ${detail} bytes`;
+    case L.FAILURE_MISALIGNED:
+      return `${where}: ${hex(address)} is not aligned to ${detail}`;
+    case L.FAILURE_OUTSIDE:
+      return `${where}: ${hex(address)} + ${detail} is not inside the heap`;
+    case L.FAILURE_NOT_ZERO:
+      return `${where}: byte ${detail} of ${hex(address)} is not zero`;
+    case L.FAILURE_DAMAGED_AT_FREE:
+      return `${where}: ${hex(address)} is damaged at byte ${detail} when freed`;
+    case L.FAILURE_DAMAGED_AT_REALLOC:
+      return `${where}: ${hex(address)} is damaged at byte ${detail} when reallocated`;
+    case L.FAILURE_LOST_BY_REALLOC:
+      return `${where}: ${hex(address)} has lost byte ${detail} by realloc`;
+    case L.FAILURE_DAMAGED_AT_END:
+      return `${where}: ${hex(address)}, alive at the end, is damaged at byte ${detail}`;
+    default:
+      return `${where}: failure ${kind} at ${hex(address)}`;
+  }
+}
+
+/** Whether the replay proves the heap sound. */
+export function passed(result: ReplayResult): boolean {
+  return result.failures.length === 0 && result.walk === "ok" && result.leakedBytes === 0 && result.unaccountedBlocks <= result.killed;
+}
+
+/** Lower end of bucket `i` of a histogram, in ns. */
+function bucketFloor(i: number): number {
+  if (i < 32) return i;
+  const octave = (i >> 4) - 1;
+  return (16 + (i & 15)) * 2 ** octave;
+}
+
+/** p50, p99.9 and maximum of histograms of WORKER_HISTOGRAMS, added up. */
+export function quantiles(histograms: readonly DataView[]): Quantiles & { samples: number } {
+  const counts = new Array<number>(L.HISTOGRAM_BUCKETS).fill(0);
+  let max = 0;
+  for (const view of histograms) {
+    for (let i = 0; i < counts.length; ++i) counts[i]! += view.getUint32(4 * i, true);
+    max = Math.max(max, view.getFloat64(L.HISTOGRAM_MAX, true) * 1e6);
+  }
+  const samples = counts.reduce((sum, count) => sum + count, 0);
+  const at = (share: number): number => {
+    let left = Math.ceil(samples * share);
+    const bucket = counts.findIndex((count) => (left -= count) <= 0);
+    return Math.round(bucketFloor(Math.max(0, bucket)));
+  };
+  return { samples, p50: at(0.5), p999: at(0.999), max: Math.round(max) };
+}
+

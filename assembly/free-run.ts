@@ -26,7 +26,7 @@ function insert(start: u32, pages: u32, node: u32): void {
   const head = load<u32>(bin, ARENA_BINS);
   const at = addressOf(start);
   const run = changetype<FreeRun>(at);
-  setFlags(start, flagsOf(start) | PAGE_TOUCHED);
+  setFlags(start, PAGE_OWNED | PAGE_TOUCHED);
   run.next = head;
   run.previous = 0;
   if (head) changetype<FreeRun>(<usize>head).previous = <u32>at;
@@ -38,13 +38,11 @@ function insert(start: u32, pages: u32, node: u32): void {
   theHeap().freePages += pages;
 }
 
-function remove(start: u32, pages: u32): void {
-  const node = nodeOfPage(start);
-  removeFiledUnder(start, pages, node);
-}
-
-/** Takes a run off the lists of `node`, under which it was filed. */
-export function removeFiledUnder(start: u32, pages: u32, node: u32): void {
+/**
+ * Takes a run off the lists of `node`. The entries of its ends stay: whoever makes them ends of something else writes them, and
+ * whoever makes them inner pages clears them.
+ */
+export function remove(start: u32, pages: u32, node: u32): void {
   const arena = arenaOf(node);
   const bin = binOf(arena, pages);
   const run = changetype<FreeRun>(addressOf(start));
@@ -57,8 +55,6 @@ export function removeFiledUnder(start: u32, pages: u32, node: u32): void {
     store<u32>(bin, next, ARENA_BINS);
     if (!next) markNonempty(arena, pages, false);
   }
-  setEntry(start, 0);
-  setEntry(start + pages - 1, 0);
   changetype<Arena>(arena).freePages -= pages;
   theHeap().freePages -= pages;
 }
@@ -92,13 +88,17 @@ export function isPlain(page: u32): bool {
 export function fileRun(start: u32, pages: u32, node: u32): void {
   const before = freeRunEndingAt(start - 1);
   if (before && nodeOfPage(start - 1) == node) {
-    remove(start - before, before);
+    remove(start - before, before, node);
+    setEntry(start - 1, 0);
+    setEntry(start, 0);
     start -= before;
     pages += before;
   }
   const after = freeRunAt(start + pages);
   if (after && nodeOfPage(start + pages) == node) {
-    remove(start + pages, after);
+    remove(start + pages, after, node);
+    setEntry(start + pages - 1, 0);
+    setEntry(start + pages, 0);
     pages += after;
   }
   insert(start, pages, node);
@@ -156,10 +156,13 @@ export function takeRun(node: u32, pages: u32): u32 {
 /** Takes [first, first + pages) out of the listed run [start, start + length). */
 function takeFrom(start: u32, length: u32, first: u32, pages: u32): void {
   const node = nodeOfPage(start);
-  remove(start, length);
+  remove(start, length, node);
   if (first > start) insert(start, first - start, node);
   const end = first + pages;
   if (end < start + length) insert(end, start + length - end, node);
+  // Taken pages are no neighbours of free ones, though no span holds them yet.
+  setEntry(first, 0);
+  setEntry(end - 1, 0);
 }
 
 /** Takes free pages [first, first + pages), of any nodes, off the lists; `first` must start a run. */

@@ -1,6 +1,6 @@
 // Blocks beyond the largest class: spans of whole pages, straight from the page heap.
 
-import { DEFERRED, Heap, KIND_LARGE, PAGE_SHIFT, PAGE_SIZE, PAGE_TOUCHED, PAGE_LIMIT, RemoteList, Span, Thread } from "./layout";
+import { DEFERRED, Heap, KIND_LARGE, MAX_NODES, PAGE_SHIFT, PAGE_SIZE, PAGE_TOUCHED, PAGE_LIMIT, RemoteList, Span, Thread } from "./layout";
 import { heap, nearest, remoteList, theHeap } from "./instance";
 import { RANK_PAGE_HEAP, acquire, release } from "./lock";
 import { addressOf, flagsOf, pageOf } from "./page-map";
@@ -32,17 +32,17 @@ export function allocateLarge(t: usize, pages: u32, alignPages: u32, zero: bool)
   if (want >= pages && want <= PAGE_LIMIT) {
     // Growing keeps the block whole on its node, but only while there is not much free memory to be used up.
     const growFirst = theHeap().freePages < want + (theHeap().ownedPages >> 3) || record.policy == POLICY_BIND;
-    if (isInterleaving(record)) block = cutOut(takeMixedPages(want, record.mask), want, pages, alignPages, zero);
+    if (isInterleaving(record)) block = cutOut(takeMixedPages(want, record.mask), want, pages, alignPages, MIXED, zero);
     if (!block && ((allowed >> target) & 1) != 0) {
       const page = takePages(target, want, growFirst);
       if (page != 0 && isInterleaving(record)) spread(t, page, want);
-      block = cutOut(page, want, pages, alignPages, zero);
+      block = cutOut(page, want, pages, alignPages, isInterleaving(record) ? MIXED : target, zero);
     }
-    if (!block && record.policy != POLICY_BIND) block = cutOut(takeMixedPages(want, allowed), want, pages, alignPages, zero);
+    if (!block && record.policy != POLICY_BIND) block = cutOut(takeMixedPages(want, allowed), want, pages, alignPages, MIXED, zero);
     const nodes = theHeap().nodes;
     for (let i: u32 = 0; i < nodes && !block; ++i) {
       const node = nearest(t, i);
-      if ((allowed >> node) & 1) block = cutOut(takePages(node, want, true), want, pages, alignPages, zero);
+      if ((allowed >> node) & 1) block = cutOut(takePages(node, want, true), want, pages, alignPages, node, zero);
     }
   }
   if (block) {
@@ -56,20 +56,23 @@ export function allocateLarge(t: usize, pages: u32, alignPages: u32, zero: bool)
 /** A block of `pages` pages strictly on `node`; 0 = none. */
 export function allocateLargeOnNode(node: u32, pages: u32): usize {
   if (!acquire(pageHeapLock(), RANK_PAGE_HEAP)) return 0;
-  const block = cutOut(takePages(node, pages, true), pages, pages, 1, false);
+  const block = cutOut(takePages(node, pages, true), pages, pages, 1, node, false);
   release(pageHeapLock(), RANK_PAGE_HEAP);
   return block;
 }
 
-/** Makes a span of `pages` pages, aligned, out of `have` taken ones and frees the others. */
-function cutOut(page: u32, have: u32, pages: u32, alignPages: u32, zero: bool): usize {
+/** Stands for the node of pages that may lie on several. */
+const MIXED: u32 = MAX_NODES;
+
+/** Makes a span of `pages` pages, aligned, out of `have` taken ones of `node` and frees the others. */
+function cutOut(page: u32, have: u32, pages: u32, alignPages: u32, node: u32, zero: bool): usize {
   if (!page) return 0;
   const start = (page + alignPages - 1) & ~(alignPages - 1);
   if (start > page) fileFree(page, start - page);
   const end = page + have;
   if (start + pages < end) fileFree(start + pages, end - start - pages);
   if (zero) zeroTouched(start, pages);
-  return makeSpan(start, pages, labelOf(KIND_LARGE, majority(start, start + pages), 0), 0) ? addressOf(start) : 0;
+  return makeSpan(start, pages, labelOf(KIND_LARGE, node < MAX_NODES ? node : majority(start, start + pages), 0), 0) ? addressOf(start) : 0;
 }
 
 /** Interleaves taken pages that nobody has touched: they lie where they are first used. */

@@ -109,7 +109,7 @@ export function makeSpan(page: u32, pages: u32, label: u32, blocks: u32): usize 
   return header;
 }
 
-export function touch(page: u32, pages: u32): void {
+function touch(page: u32, pages: u32): void {
   for (let i = page; i < page + pages; ++i) setFlags(i, PAGE_OWNED | PAGE_TOUCHED);
 }
 

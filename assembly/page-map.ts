@@ -28,6 +28,8 @@ export function addressOf(page: u32): usize {
 }
 
 /** Leaf of `page`; the leaf of zeros where the heap owns nothing. */
+// @ts-ignore: decorator
+@inline
 export function leafOf(page: u32): usize {
   return load<u32>(heap + ((page >> LEAF_SHIFT) << 2), ROOT);
 }
@@ -81,11 +83,11 @@ export function isOwnedLeaf(leaf: usize): bool {
 export function entryOf(page: u32): u32 {
   const leaf = leafOf(page);
   if (!isOwnedLeaf(leaf)) return 0;
-  return atomic.load<u32>(leaf + ((page & (LEAF_PAGES - 1)) << 2), LEAF_ENTRIES);
+  return load<u32>(leaf + ((page & (LEAF_PAGES - 1)) << 2), LEAF_ENTRIES);
 }
 
 export function setEntry(page: u32, entry: u32): void {
-  atomic.store<u32>(leafOf(page) + ((page & (LEAF_PAGES - 1)) << 2), entry, LEAF_ENTRIES);
+  store<u32>(leafOf(page) + ((page & (LEAF_PAGES - 1)) << 2), entry, LEAF_ENTRIES);
 }
 
 export function flagsOf(page: u32): u32 {

@@ -7,7 +7,7 @@ import {
 import { EBUSY, EINVAL, ENOMEM, heap, setHome, theHeap, thread } from "./instance";
 import { RANK_CENTRAL, RANK_PAGE_HEAP, RANK_TOPOLOGY, acquire, release } from "./lock";
 import { arenaOf, entryOf, flagsOf, nodeOfPage, tagFor } from "./page-map";
-import { fileRun, freeRunAt, freeRunCovering, isPlain, removeFiledUnder } from "./free-run";
+import { fileRun, freeRunAt, freeRunCovering, isPlain, remove } from "./free-run";
 import { makeArena } from "./metadata";
 import {
   classOfLabel, endOfPages, kindOf, labelOf, loadLabel, majority, nodeOfLabel, placePage, setTags, spanAt, storeLabel,
@@ -157,7 +157,7 @@ function movePages(first: u32, end: u32, node: u32): i32 {
     if (start != 0 && from != node) {
       const length = freeRunAt(start);
       stop = min<u32>(start + length, end);
-      removeFiledUnder(start, length, from);
+      remove(start, length, from);
       for (let i = page; i < stop; ++i) placePage(i, node);
       h.pagesMoved += stop - page;
       if (page > start) fileRun(start, page - start, from);

@@ -276,5 +276,5 @@ function checkRemote(record: usize, slot: u32, node: u32): void {
     cost = rest;
     at = load<u32>(at);
   }
-  if (cost) problem(Problem.REMOTE_COST, remoteList(record, node), 0, cost);
+  if (cost) problem(Problem.REMOTE_COST, <u32>remoteList(record, node), 0, cost);
 }

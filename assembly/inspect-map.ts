@@ -122,6 +122,11 @@ export function infoOf(header: usize): ClassInfo {
   return classInfo(classOfLabel(changetype<Span>(header).label));
 }
 
+/** Blocks of a small span, as far as its header has bits for them. */
+export function blocksOf(header: usize): u32 {
+  return min<u32>(infoOf(header).blocks, (headersIn(pageOf(header)) - SPAN_HEADER) << 3);
+}
+
 /** 64 bits of the bitmap from block `word` * 64 on, without those beyond `blocks`. */
 export function outsideBits(header: usize, word: u32, blocks: u32): u64 {
   const bits = load<u64>(header + (word << 3), SPAN_HEADER);
@@ -131,7 +136,7 @@ export function outsideBits(header: usize, word: u32, blocks: u32): u64 {
 
 /** Blocks of a small span that are outside it. */
 export function countOutside(header: usize): u32 {
-  const blocks = infoOf(header).blocks;
+  const blocks = blocksOf(header);
   let count: u32 = 0;
   for (let word: u32 = 0; word << 6 < blocks; ++word) count += <u32>popcnt(outsideBits(header, word, blocks));
   return count;
@@ -146,11 +151,12 @@ export function blockAt(at: usize): u32 {
   const span = changetype<Span>(header);
   if (!isLabel(span.label) || page - span.start >= span.pages) return 0;
   if (!isSmall(header)) return at == addressOf(span.start) ? span.pages << PAGE_SHIFT : 0;
-  const info = infoOf(header);
+  const size = infoOf(header).size;
+  const blocks = blocksOf(header);
   const offset = <u32>(at - addressOf(span.start));
-  const index = offset / info.size;
-  if (index >= info.blocks || index * info.size != offset) return 0;
-  return (outsideBits(header, index >> 6, info.blocks) >> (index & 63)) & 1 ? info.size : 0;
+  const index = size ? offset / size : blocks;
+  if (index >= blocks || index * size != offset) return 0;
+  return (outsideBits(header, index >> 6, blocks) >> (index & 63)) & 1 ? size : 0;
 }
 
 /** Class of a block that blockAt knows, 0 for a large one. */

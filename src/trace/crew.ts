@@ -40,15 +40,15 @@ export class Seat {
     return this.pending !== undefined;
   }
 
-  /** Starts a worker on this seat and waits until it is attached. */
-  async start(): Promise<void> {
+  /** Starts a worker on this seat and waits until it is attached. False: it was terminated before. */
+  async start(): Promise<boolean> {
     this.key = this.nextKey();
     const worker = new Worker(this.script, { workerData: { ...this.common, key: this.key } satisfies ReplayWorkerData });
     this.worker = worker;
     this.exited = new Promise((resolve) => worker.once("exit", () => resolve()));
     worker.on("message", (answer: ReplayAnswer) => this.settle((pending) => pending.resolve(answer)));
     worker.on("error", (error) => this.settle((pending) => pending.reject(error as Error)));
-    await this.answer();
+    return (await this.answer()) !== undefined;
   }
 
   /** Sends a command and waits for its answer; undefined when the worker was terminated before it answered. */

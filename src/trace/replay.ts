@@ -230,7 +230,6 @@ class Replay {
   /** Does away with what a confirmed death leaves behind, notes what was cut off, and starts a replacement. */
   private async replace(part: number): Promise<void> {
     const seat = this.seats[part]!;
-    while (this.host.heap.reap(seat.key) === -1) await pause(1);
     if (this.field(part, L.WORKER_PHASE) === L.PHASE_CALL) {
       const event = (this.field(part, L.WORKER_STREAM) + this.field(part, L.WORKER_POSITION) * L.EVENT_BYTES) >> 2;
       const object = (this.area.objects + this.words[event + (L.EVENT_OBJECT >> 2)]! * L.OBJECT_BYTES) >> 2;
@@ -242,7 +241,9 @@ class Replay {
         size: this.words[event + (L.EVENT_SIZE >> 2)]!,
       });
     }
-    await seat.start();
+    do {
+      while (this.host.heap.reap(seat.key) === -1) await pause(1);
+    } while (!(await seat.start()));
   }
 
   private async startStorm(): Promise<void> {

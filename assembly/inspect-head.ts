@@ -2,14 +2,30 @@
 // them, so the walk ends here if they are wrong.
 
 import {
-  ABI_VERSION, CLASS_INFO, DISTANCES, Heap, HEAP_BYTES, LEAF_BYTES, LEAF_PAGES, LEAF_SHIFT, LONG_BITS, MAGIC, MAX_NODES, MAX_VCPUS, NO_LEAF,
-  PAGE_LIMIT, PAGE_SHIFT, PAGE_SIZE, ROOT, VCPU_NODE,
+  ABI_VERSION,
+  CLASS_INFO,
+  DISTANCES,
+  Heap,
+  HEAP_BYTES,
+  LEAF_BYTES,
+  LEAF_PAGES,
+  LEAF_SHIFT,
+  LONG_BITS,
+  MAGIC,
+  MAX_NODES,
+  MAX_VCPUS,
+  NO_LEAF,
+  PAGE_LIMIT,
+  PAGE_SHIFT,
+  PAGE_SIZE,
+  ROOT,
+  VCPU_NODE,
 } from "./layout";
 import { heap, theHeap } from "./instance";
 import { RANK_PAGE_HEAP, RANK_REAP, RANK_TOPOLOGY } from "./lock";
 import { CLASSES, MAX_SMALL, classInfo, classOf } from "./size-class";
 import { inMemory, inMetadata } from "./inspect-map";
-import { Problem, mark, problem, problems } from "./inspect-problem";
+import { Problem, Word, mark, problem, problems } from "./inspect-problem";
 
 /** Whether a heap of this version stands at `base`. */
 export function isHeap(base: usize): bool {
@@ -28,8 +44,8 @@ export function checkTables(): bool {
       problem(Problem.TABLE, CLASS_INFO, c, size);
       break;
     }
-    const room = <u32>info.pages << PAGE_SHIFT;
-    const reciprocal = <u32>(((<u64>1 << 32) + size - 1) / size);
+    const room = (<u32>info.pages) << PAGE_SHIFT;
+    const reciprocal = <u32>((((<u64>1) << 32) + size - 1) / size);
     if (info.reciprocal != reciprocal || info.blocks == 0 || info.blocks != min<u32>(room / size, LONG_BITS) || info.batch == 0) {
       problem(Problem.TABLE, CLASS_INFO, c, size);
     }
@@ -53,13 +69,13 @@ export function checkTables(): bool {
 function checkRoot(): void {
   const leaves = (PAGE_LIMIT >> LEAF_SHIFT) + 1;
   for (let i: u32 = 0; i < leaves; ++i) {
-    const leaf = <usize>load<u32>(heap + (<usize>i << 2), ROOT);
+    const leaf = <usize>load<u32>(heap + ((<usize>i) << 2), ROOT);
     if (leaf == heap + NO_LEAF) continue;
     if ((leaf & 63) != 0 || leaf < heap + HEAP_BYTES || !inMemory(leaf, LEAF_BYTES)) problem(Problem.LEAF, i, <u32>leaf, 0);
     else claimStruct(leaf, LEAF_BYTES);
   }
   for (let i: u32 = 0; i < leaves; ++i) {
-    const leaf = <usize>load<u32>(heap + (<usize>i << 2), ROOT);
+    const leaf = <usize>load<u32>(heap + ((<usize>i) << 2), ROOT);
     if (leaf != heap + NO_LEAF && !inMetadata(leaf, LEAF_BYTES)) problem(Problem.LEAF, i, <u32>leaf, 1);
   }
 }
@@ -78,9 +94,9 @@ export function checkHead(): void {
   expectFree(h.reapLock, RANK_REAP, <u32>heap + offsetof<Heap>("reapLock"));
   expectFree(h.topologyLock, RANK_TOPOLOGY, <u32>heap + offsetof<Heap>("topologyLock"));
   expectFree(h.pageHeapLock, RANK_PAGE_HEAP, <u32>heap + offsetof<Heap>("pageHeapLock"));
-  if (h.growPages) problem(Problem.UNDER_WAY, offsetof<Heap>("growPages"), h.growPages, 0);
-  if (h.rebindPages) problem(Problem.UNDER_WAY, offsetof<Heap>("rebindPages"), h.rebindPages, 0);
-  if (h.sequence & 1) problem(Problem.UNDER_WAY, offsetof<Heap>("sequence"), h.sequence, 0);
+  if (h.growPages) problem(Problem.UNDER_WAY, Word.GROWTH, h.growPages, 0);
+  if (h.rebindPages) problem(Problem.UNDER_WAY, Word.REBIND, h.rebindPages, 0);
+  if (h.sequence & 1) problem(Problem.UNDER_WAY, Word.SEQUENCE, h.sequence, 0);
   const range = h.metaEnd - h.metaNext;
   if (h.metaEnd != 0 && (h.metaNext > h.metaEnd || (range != 0 && (range > PAGE_SIZE * 2 || !inMetadata(h.metaNext, range))))) {
     problem(Problem.METADATA_RANGE, h.metaNext, h.metaEnd, 0);

@@ -2,9 +2,32 @@
 // outside its span is in exactly one list, or with the program.
 
 import {
-  ARENAS, ARENA_BINS, ARENA_CENTRALS, ARENA_SIZE, Arena, CENTRAL_LISTS, CacheList, CachedBlock, Central, DEFERRED, EXACT_RUNS, FreeRun,
-  Heap, KIND_SMALL, MAX_CLASSES, MAX_NODES, MAX_THREADS, MAX_VCPUS, PAGE_SIZE, RemoteList, SLOTS, SLOT_ATTACHED, SLOT_FREE, Span, THREADS,
-  THREAD_SIZE, Thread,
+  ARENAS,
+  ARENA_BINS,
+  ARENA_CENTRALS,
+  ARENA_SIZE,
+  Arena,
+  CENTRAL_LISTS,
+  CacheList,
+  CachedBlock,
+  Central,
+  DEFERRED,
+  EXACT_RUNS,
+  FreeRun,
+  KIND_SMALL,
+  MAX_CLASSES,
+  MAX_NODES,
+  MAX_THREADS,
+  MAX_VCPUS,
+  PAGE_SIZE,
+  RemoteList,
+  SLOTS,
+  SLOT_ATTACHED,
+  SLOT_FREE,
+  Span,
+  THREADS,
+  THREAD_SIZE,
+  Thread,
 } from "./layout";
 import { cacheList, heap, remoteList, sentinel, theHeap } from "./instance";
 import { RANK_CENTRAL, RANK_QUEUE } from "./lock";
@@ -15,7 +38,7 @@ import { costOf } from "./remote";
 import { blockAt, classOfBlock, endPage, firstPage, headersIn, inMemory, inMetadata, isHeader, nodeAt, runAt } from "./inspect-map";
 import { claimStruct, expectFree } from "./inspect-head";
 import { listFor, pagesOn, runsOn } from "./inspect-pages";
-import { Place, Problem, expectEqual, mark, problem } from "./inspect-problem";
+import { Place, Problem, Word, expectEqual, mark, problem } from "./inspect-problem";
 
 // ---- blocks outside their spans
 
@@ -50,7 +73,7 @@ export function checkArenas(): void {
   let listed: u32 = 0;
   let free: u32 = 0;
   for (let node: u32 = 0; node < MAX_NODES; ++node) {
-    const arena = <usize>atomic.load<u32>(heap + (<usize>node << 2), ARENAS);
+    const arena = <usize>atomic.load<u32>(heap + ((<usize>node) << 2), ARENAS);
     if (arena == 0) continue;
     if (!inMetadata(arena, ARENA_SIZE)) {
       problem(Problem.METADATA_STRUCT, <u32>arena, ARENA_SIZE, 1);
@@ -58,15 +81,15 @@ export function checkArenas(): void {
     }
     claimStruct(arena, ARENA_SIZE);
     const a = changetype<Arena>(arena);
-    expectEqual(Problem.NODE_TOTAL, offsetof<Arena>("node"), node, a.node);
-    expectEqual(Problem.NODE_TOTAL, (node << 16) | offsetof<Arena>("ownedPages"), pagesOn(node), a.ownedPages);
+    expectEqual(Problem.NODE_TOTAL, (node << 16) | Word.NODE, node, a.node);
+    expectEqual(Problem.NODE_TOTAL, (node << 16) | Word.OWNED_PAGES, pagesOn(node), a.ownedPages);
     expectFree(a.queueLock, RANK_QUEUE, <u32>arena + offsetof<Arena>("queueLock"));
     free += checkBins(arena, node);
     checkQueue(arena, node);
     for (let c: u32 = 0; c < MAX_CLASSES; ++c) listed += checkCentral(arena, node, c);
   }
   expectEqual(Problem.LIST_COUNT, 0, spansToList(), listed);
-  expectEqual(Problem.TOTAL, offsetof<Heap>("freePages"), free, theHeap().freePages);
+  expectEqual(Problem.TOTAL, Word.FREE_PAGES, free, theHeap().freePages);
 }
 
 /** The bins of a node hold all its free runs, each in the bin of its length; their pages. */
@@ -77,7 +100,7 @@ function checkBins(arena: usize, node: u32): u32 {
   for (let bin: u32 = 0; bin <= EXACT_RUNS; ++bin) {
     const head = load<u32>(arena + (bin << 2), ARENA_BINS);
     if (bin < EXACT_RUNS) {
-      const bit = (load<u64>(arena + (bin >> 6 << 3), offsetof<Arena>("nonempty0")) >> (bin & 63)) & 1;
+      const bit = (load<u64>(arena + ((bin >> 6) << 3), offsetof<Arena>("nonempty0")) >> (bin & 63)) & 1;
       if ((bit != 0) != (head != 0)) problem(Problem.BIN_BIT, node, bin, <u32>bit);
     }
     let previous: u32 = 0;
@@ -95,7 +118,7 @@ function checkBins(arena: usize, node: u32): u32 {
     }
   }
   expectEqual(Problem.BIN_COUNT, node, runs, count);
-  expectEqual(Problem.NODE_TOTAL, (node << 16) | offsetof<Arena>("freePages"), pages, changetype<Arena>(arena).freePages);
+  expectEqual(Problem.NODE_TOTAL, (node << 16) | Word.FREE_PAGES, pages, changetype<Arena>(arena).freePages);
   return pages;
 }
 
@@ -121,7 +144,7 @@ function checkQueue(arena: usize, node: u32): void {
 
 /** One central list and its transfer cache; how many spans its occupancy lists hold. */
 function checkCentral(arena: usize, node: u32, c: u32): u32 {
-  const central = <usize>atomic.load<u32>(arena + (<usize>c << 2), ARENA_CENTRALS);
+  const central = <usize>atomic.load<u32>(arena + ((<usize>c) << 2), ARENA_CENTRALS);
   if (central == 0) return 0;
   const id = (node << 8) | c;
   if (c == 0 || c >= CLASSES || !inMetadata(central, offsetof<Central>())) {
@@ -138,7 +161,7 @@ function checkCentral(arena: usize, node: u32, c: u32): u32 {
   let count: u32 = 0;
   for (let i: u32 = 0; i < CENTRAL_LISTS; ++i) {
     let previous: u32 = 0;
-    for (let at: usize = load<u32>(central + (<usize>i << 2), offsetof<Central>("list0")); at != 0; at = changetype<Span>(at).next) {
+    for (let at: usize = load<u32>(central + ((<usize>i) << 2), offsetof<Central>("list0")); at != 0; at = changetype<Span>(at).next) {
       const span = changetype<Span>(at);
       if (!inMemory(at, offsetof<Span>()) || !isHeader(at) || span.label != labelOf(KIND_SMALL, node, c) || span.list != i + 1) {
         problem(Problem.LIST_SPAN, id, i, <u32>at);
@@ -197,16 +220,16 @@ function spansToList(): u32 {
 export function checkThreads(): void {
   let attached: u32 = 0;
   for (let slot: u32 = 0; slot < MAX_THREADS; ++slot) {
-    const word = atomic.load<u64>(heap + (<usize>slot << 3), SLOTS);
-    const state = <u32>word & 0xff;
+    const word = atomic.load<u64>(heap + ((<usize>slot) << 3), SLOTS);
+    const state = (<u32>word) & 0xff;
     const key = <u32>(word >> 32);
     if (state != SLOT_FREE) ++attached;
     if (state != SLOT_FREE && state != SLOT_ATTACHED) problem(Problem.SLOT, slot, state, key);
     if ((key == 0) != (state == SLOT_FREE)) problem(Problem.SLOT_KEY, slot, slot, key);
     for (let other: u32 = 0; other < slot && key != 0; ++other) {
-      if (<u32>(atomic.load<u64>(heap + (<usize>other << 3), SLOTS) >> 32) == key) problem(Problem.SLOT_KEY, slot, other, key);
+      if (<u32>(atomic.load<u64>(heap + ((<usize>other) << 3), SLOTS) >> 32) == key) problem(Problem.SLOT_KEY, slot, other, key);
     }
-    const record = <usize>atomic.load<u32>(heap + (<usize>slot << 2), THREADS);
+    const record = <usize>atomic.load<u32>(heap + ((<usize>slot) << 2), THREADS);
     if (record == 0 && state == SLOT_FREE) continue;
     if (!inMetadata(record, THREAD_SIZE)) {
       problem(Problem.METADATA_STRUCT, <u32>record, THREAD_SIZE, 1);
@@ -216,7 +239,7 @@ export function checkThreads(): void {
     if (state == SLOT_FREE) checkEmpty(record, slot);
     else checkThread(record, slot);
   }
-  expectEqual(Problem.TOTAL, offsetof<Heap>("attached"), attached, theHeap().attached);
+  expectEqual(Problem.TOTAL, Word.ATTACHED, attached, theHeap().attached);
 }
 
 /** A slot that nobody has holds no blocks. */
@@ -235,12 +258,12 @@ function checkEmpty(record: usize, slot: u32): void {
 
 function checkThread(record: usize, slot: u32): void {
   const t = changetype<Thread>(record);
-  expectEqual(Problem.THREAD_FIELD, (slot << 16) | offsetof<Thread>("id"), slot + 1, t.id);
-  if (t.node >= MAX_NODES) problem(Problem.THREAD_FIELD, (slot << 16) | offsetof<Thread>("node"), 0, t.node);
-  if (t.home >= MAX_NODES) problem(Problem.THREAD_FIELD, (slot << 16) | offsetof<Thread>("home"), 0, t.home);
-  if (t.vcpu >= MAX_VCPUS) problem(Problem.THREAD_FIELD, (slot << 16) | offsetof<Thread>("vcpu"), 0, t.vcpu);
-  expectEqual(Problem.THREAD_FIELD, (slot << 16) | offsetof<Thread>("waiting"), 0, t.waiting);
-  expectEqual(Problem.THREAD_FIELD, (slot << 16) | offsetof<Thread>("held"), 0, t.held);
+  expectEqual(Problem.THREAD_FIELD, (slot << 16) | Word.ID, slot + 1, t.id);
+  if (t.node >= MAX_NODES) problem(Problem.THREAD_FIELD, (slot << 16) | Word.NODE, 0, t.node);
+  if (t.home >= MAX_NODES) problem(Problem.THREAD_FIELD, (slot << 16) | Word.HOME, 0, t.home);
+  if (t.vcpu >= MAX_VCPUS) problem(Problem.THREAD_FIELD, (slot << 16) | Word.VCPU, 0, t.vcpu);
+  expectEqual(Problem.THREAD_FIELD, (slot << 16) | Word.WAITING, 0, t.waiting);
+  expectEqual(Problem.THREAD_FIELD, (slot << 16) | Word.HELD, 0, t.held);
   let capacity: u32 = 0;
   for (let c: u32 = 0; c < MAX_CLASSES; ++c) {
     checkCache(record, slot, c);
@@ -254,7 +277,7 @@ function checkThread(record: usize, slot: u32): void {
 
 /** A cache list: blocks of its class down to the sentinel, each of which knows its depth. */
 function checkCache(record: usize, slot: u32, c: u32): void {
-  for (let at = <usize>load<u32>(cacheList(record, c)); at != sentinel(); ) {
+  for (let at = <usize>load<u32>(cacheList(record, c)); at != sentinel();) {
     if (!found(at, Place.CACHE, slot)) return;
     if (c == 0 || classOfBlock(at) != c) problem(Problem.BLOCK_CLASS, <u32>at, Place.CACHE, classOfBlock(at));
     const block = changetype<CachedBlock>(at);

@@ -1,9 +1,34 @@
 // Reading a heap that may be corrupt: nothing here follows an address it has not checked, and nothing is written.
 
 import {
-  ARENAS, ARENA_CENTRALS, Arena, Central, ClassInfo, KIND_LARGE, KIND_SMALL, LEAF_BYTES, LEAF_ENTRIES, LEAF_FLAGS, LEAF_NODES, LEAF_PAGES,
-  LEAF_SHIFT, LEAF_TAGS, LONG_HEADER, MAX_NODES, NO_LEAF, PAGE_LIMIT, PAGE_LONG_HEADERS, PAGE_METADATA, PAGE_OWNED, PAGE_SHIFT,
-  PAGE_SHORT_HEADERS, PAGE_SIZE, ROOT, SHORT_HEADER, SPAN_HEADER, Span,
+  ARENAS,
+  ARENA_CENTRALS,
+  Arena,
+  Central,
+  ClassInfo,
+  KIND_LARGE,
+  KIND_SMALL,
+  LEAF_BYTES,
+  LEAF_ENTRIES,
+  LEAF_FLAGS,
+  LEAF_NODES,
+  LEAF_PAGES,
+  LEAF_SHIFT,
+  LEAF_TAGS,
+  LONG_HEADER,
+  MAX_NODES,
+  NO_LEAF,
+  PAGE_LIMIT,
+  PAGE_LONG_HEADERS,
+  PAGE_METADATA,
+  PAGE_OWNED,
+  PAGE_SHIFT,
+  PAGE_SHORT_HEADERS,
+  PAGE_SIZE,
+  ROOT,
+  SHORT_HEADER,
+  SPAN_HEADER,
+  Span,
 } from "./layout";
 import { heap } from "./instance";
 import { addressOf, pageOf } from "./page-map";
@@ -12,7 +37,7 @@ import { classOfLabel, kindOf, nodeOfLabel } from "./page-heap";
 
 /** The memory holds [at, at + bytes). */
 export function inMemory(at: usize, bytes: u32): bool {
-  return <u64>at + bytes <= <u64>memory.size() << 16;
+  return <u64>at + bytes <= (<u64>memory.size()) << 16;
 }
 
 /** First page the heap can own, and the page after the last. */
@@ -20,7 +45,7 @@ export function firstPage(): u32 {
   return pageOf(heap);
 }
 export function endPage(): u32 {
-  return min<u32>(<u32>memory.size() << (16 - PAGE_SHIFT), PAGE_LIMIT);
+  return min<u32>((<u32>memory.size()) << (16 - PAGE_SHIFT), PAGE_LIMIT);
 }
 
 // ---- the page map
@@ -77,14 +102,14 @@ export function headersIn(page: u32): u32 {
 /** Whether a span header, in use or not, stands at `at`. */
 export function isHeader(at: usize): bool {
   const size = headersIn(pageOf(at));
-  const offset = <u32>at & (PAGE_SIZE - 1);
+  const offset = (<u32>at) & (PAGE_SIZE - 1);
   return size != 0 && offset % size == 0 && offset + size <= PAGE_SIZE;
 }
 
 /** Arena of `node`, 0 if it has none that can be read. */
 export function arenaAt(node: u32): usize {
   if (node >= MAX_NODES) return 0;
-  const arena = <usize>atomic.load<u32>(heap + (<usize>node << 2), ARENAS);
+  const arena = <usize>atomic.load<u32>(heap + ((<usize>node) << 2), ARENAS);
   return arena != 0 && inMetadata(arena, offsetof<Arena>()) ? arena : 0;
 }
 
@@ -92,7 +117,7 @@ export function arenaAt(node: u32): usize {
 export function centralAt(node: u32, c: u32): usize {
   const arena = arenaAt(node);
   if (!arena) return 0;
-  const central = <usize>atomic.load<u32>(arena + (<usize>c << 2), ARENA_CENTRALS);
+  const central = <usize>atomic.load<u32>(arena + ((<usize>c) << 2), ARENA_CENTRALS);
   return central != 0 && inMetadata(central, offsetof<Central>()) ? central : 0;
 }
 
@@ -131,7 +156,7 @@ export function blocksOf(header: usize): u32 {
 export function outsideBits(header: usize, word: u32, blocks: u32): u64 {
   const bits = load<u64>(header + (word << 3), SPAN_HEADER);
   const left = blocks - (word << 6);
-  return left < 64 ? bits & ((<u64>1 << left) - 1) : bits;
+  return left < 64 ? bits & (((<u64>1) << left) - 1) : bits;
 }
 
 /** Blocks of a small span that are outside it. */

@@ -2,17 +2,42 @@
 // the tags, the span headers and the free headers say the same.
 
 import {
-  CENTRAL_LISTS, Heap, LONG_BITS, PAGE_LONG_HEADERS, PAGE_METADATA, PAGE_OWNED, PAGE_SHIFT, PAGE_SHORT_HEADERS, PAGE_SIZE,
-  PAGE_TOUCHED, SHORT_BITS, SPAN_HEADER, Span,
+  CENTRAL_LISTS,
+  LONG_BITS,
+  PAGE_LONG_HEADERS,
+  PAGE_METADATA,
+  PAGE_OWNED,
+  PAGE_SHIFT,
+  PAGE_SHORT_HEADERS,
+  PAGE_SIZE,
+  PAGE_TOUCHED,
+  SHORT_BITS,
+  SPAN_HEADER,
+  Span,
 } from "./layout";
 import { theHeap } from "./instance";
 import { addressOf, pageOf, tagFor } from "./page-map";
 import { classOfLabel, nodeOfLabel } from "./page-heap";
 import {
-  arenaAt, centralAt, countOutside, endPage, entryAt, firstPage, flagsAt, headersIn, infoOf, inMemory, isHeader, isLabel, isSmall, nodeAt, runAt,
-  spanStarting, tagOfPage,
+  arenaAt,
+  centralAt,
+  countOutside,
+  endPage,
+  entryAt,
+  firstPage,
+  flagsAt,
+  headersIn,
+  infoOf,
+  inMemory,
+  isHeader,
+  isLabel,
+  isSmall,
+  nodeAt,
+  runAt,
+  spanStarting,
+  tagOfPage,
 } from "./inspect-map";
-import { Problem, expectEqual, mark, problem } from "./inspect-problem";
+import { Problem, Word, expectEqual, mark, problem } from "./inspect-problem";
 
 /** Pages never touched that are looked at for bytes other than 0: to read more would make the system back them all. */
 const FRESH_PAGES: u32 = 1024;
@@ -27,7 +52,7 @@ export function checkPages(): void {
   let metadata: u32 = 0;
   let runEnd: u32 = 0; // page after the last free run, if that is this page
   freshLeft = FRESH_PAGES;
-  for (let page: u32 = 0; page < end; ) {
+  for (let page: u32 = 0; page < end;) {
     const flags = flagsAt(page);
     let pages: u32 = 1;
     checkFlags(page, flags);
@@ -56,10 +81,10 @@ export function checkPages(): void {
     if (flags & PAGE_OWNED) owned += pages;
     page += pages;
   }
-  expectEqual(Problem.TOTAL, offsetof<Heap>("ownedPages"), owned, h.ownedPages);
-  expectEqual(Problem.TOTAL, offsetof<Heap>("freePages"), free, h.freePages);
-  expectEqual(Problem.TOTAL, offsetof<Heap>("metadataPages"), metadata, h.metadataPages);
-  if (owned > h.limitPages) problem(Problem.TOTAL, offsetof<Heap>("limitPages"), owned, h.limitPages);
+  expectEqual(Problem.TOTAL, Word.OWNED_PAGES, owned, h.ownedPages);
+  expectEqual(Problem.TOTAL, Word.FREE_PAGES, free, h.freePages);
+  expectEqual(Problem.TOTAL, Word.METADATA_PAGES, metadata, h.metadataPages);
+  if (owned > h.limitPages) problem(Problem.TOTAL, Word.LIMIT_PAGES, owned, h.limitPages);
 }
 
 function checkFlags(page: u32, flags: u32): void {
@@ -67,8 +92,13 @@ function checkFlags(page: u32, flags: u32): void {
   const headers = flags & (PAGE_SHORT_HEADERS | PAGE_LONG_HEADERS);
   const known = PAGE_OWNED | PAGE_TOUCHED | PAGE_METADATA | PAGE_SHORT_HEADERS | PAGE_LONG_HEADERS;
   const both = PAGE_SHORT_HEADERS | PAGE_LONG_HEADERS;
-  if ((flags & ~known) != 0 || (flags & PAGE_OWNED) == 0 || page < firstPage() || headers == both
-    || (headers != 0 && (flags & PAGE_METADATA) == 0)) {
+  if (
+    (flags & ~known) != 0 ||
+    (flags & PAGE_OWNED) == 0 ||
+    page < firstPage() ||
+    headers == both ||
+    (headers != 0 && (flags & PAGE_METADATA) == 0)
+  ) {
     problem(Problem.PAGE_FLAGS, page, flags, 0);
   }
   if (arenaAt(nodeAt(page)) == 0) problem(Problem.PAGE_NODE, page, nodeAt(page), 0);
@@ -132,7 +162,7 @@ function checkSmall(header: usize): void {
   const span = changetype<Span>(header);
   const blocks = infoOf(header).blocks;
   const bits = headersIn(pageOf(header)) == SPAN_HEADER + LONG_BITS / 8 ? LONG_BITS : SHORT_BITS;
-  if ((blocks > SHORT_BITS) != (bits == LONG_BITS)) return problem(Problem.SPAN_LABEL, <u32>header, span.label, bits);
+  if (blocks > SHORT_BITS != (bits == LONG_BITS)) return problem(Problem.SPAN_LABEL, <u32>header, span.label, bits);
   const outside = countOutside(header);
   let set: u32 = 0;
   for (let word: u32 = 0; word < bits >> 6; ++word) set += <u32>popcnt(load<u64>(header + (word << 3), SPAN_HEADER));

@@ -2,7 +2,7 @@
 
 import { Problem } from "../src/heap/problem-codes";
 
-export { Place, Problem } from "../src/heap/problem-codes";
+export { Place, Problem, Word } from "../src/heap/problem-codes";
 
 /** Marks an address (a multiple of 8) that `size` bytes begin at: 1 the first time in a walk, 0 if it was marked before. */
 // @ts-ignore: decorator

@@ -2,15 +2,43 @@
 // which the host reads by name (src/heap/inspect.ts says what each means). They are f64, so that a host reads plain numbers.
 
 import {
-  Arena, CacheList, CachedBlock, Central, DEFERRED, Heap, KIND_SMALL, MAX_NODES, MAX_THREADS, PAGE_METADATA, PAGE_OWNED,
-  PAGE_SIZE, SLOTS, SLOT_FREE, Span, THREADS, THREAD_SIZE, Thread,
+  Arena,
+  CacheList,
+  CachedBlock,
+  Central,
+  DEFERRED,
+  Heap,
+  KIND_SMALL,
+  MAX_NODES,
+  MAX_THREADS,
+  PAGE_METADATA,
+  PAGE_OWNED,
+  PAGE_SIZE,
+  SLOTS,
+  SLOT_FREE,
+  Span,
+  THREADS,
+  THREAD_SIZE,
+  Thread,
 } from "./layout";
 import { cacheList, heap, remoteList, sentinel, theHeap } from "./instance";
 import { addressOf } from "./page-map";
 import { CLASSES, classInfo } from "./size-class";
 import { kindOf, nodeOfLabel } from "./page-heap";
 import {
-  arenaAt, blockAt, blocksOf, centralAt, countOutside, endPage, firstPage, flagsAt, headersIn, inMetadata, infoOf, isLabel, nodeAt,
+  arenaAt,
+  blockAt,
+  blocksOf,
+  centralAt,
+  countOutside,
+  endPage,
+  firstPage,
+  flagsAt,
+  headersIn,
+  inMetadata,
+  infoOf,
+  isLabel,
+  nodeAt,
 } from "./inspect-map";
 
 // ---- the heap
@@ -232,7 +260,7 @@ export let remoteBlocks: f64 = 0;
 /** Figures of the thread in `slot`; false if there is none. */
 export function threadStats(slot: u32): bool {
   const record = recordAt(slot);
-  const word = slot < MAX_THREADS ? atomic.load<u64>(heap + (<usize>slot << 3), SLOTS) : 0;
+  const word = slot < MAX_THREADS ? atomic.load<u64>(heap + ((<usize>slot) << 3), SLOTS) : 0;
   if (record == 0 || <u32>(word & 0xff) == SLOT_FREE) return false;
   const t = changetype<Thread>(record);
   key = <f64>(word >> 32);
@@ -262,6 +290,6 @@ export function threadStats(slot: u32): bool {
 /** Record of `slot`, 0 if it has none that can be read. */
 function recordAt(slot: u32): usize {
   if (slot >= MAX_THREADS) return 0;
-  const record = <usize>atomic.load<u32>(heap + (<usize>slot << 2), THREADS);
+  const record = <usize>atomic.load<u32>(heap + ((<usize>slot) << 2), THREADS);
   return record != 0 && inMetadata(record, THREAD_SIZE) ? record : 0;
 }

@@ -73,3 +73,21 @@ export enum Place {
   REMOTE_QUEUE,
   PROGRAM,
 }
+
+/** A word of the head, of an arena or of a thread's record that is wrong. */
+export enum Word {
+  OWNED_PAGES,
+  FREE_PAGES,
+  METADATA_PAGES,
+  LIMIT_PAGES,
+  ATTACHED,
+  GROWTH,
+  REBIND,
+  SEQUENCE,
+  ID,
+  NODE,
+  HOME,
+  VCPU,
+  WAITING,
+  HELD,
+}

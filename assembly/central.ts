@@ -4,17 +4,24 @@
 // back to the page heap.
 
 import {
-  ARENA_CENTRALS, CENTRAL_LISTS, CachedBlock, Central, ClassInfo, Heap, KIND_SMALL, PAGE_LONG_HEADERS, PAGE_METADATA, PAGE_SHIFT, PAGE_SHORT_HEADERS,
-  LONG_HEADER, PAGE_SIZE, SHORT_HEADER, SPAN_HEADER, Span, Thread,
+  ARENA_CENTRALS,
+  CENTRAL_LISTS,
+  CachedBlock,
+  Central,
+  ClassInfo,
+  Heap,
+  KIND_SMALL,
+  PAGE_SHIFT,
+  SPAN_HEADER,
+  Span,
+  Thread,
 } from "./layout";
 import { heap, nextRandom, sentinel, theHeap } from "./instance";
 import { RANK_PAGE_HEAP, acquire, release } from "./lock";
 import { classInfo } from "./size-class";
-import { addressOf, arenaOf, entryOf, flagsOf, pageOf } from "./page-map";
-import { makeArena, metadata } from "./metadata";
-import {
-  classOfLabel, endOfPages, labelOf, loadLabel, makeSpan, nodeOfLabel, releaseSpan, setTags, takePages,
-} from "./page-heap";
+import { addressOf, arenaOf, entryOf, pageOf } from "./page-map";
+import { makeArena, metadata, nextHeader } from "./metadata";
+import { classOfLabel, labelOf, loadLabel, makeSpan, nodeOfLabel, releaseSpan, setTags, takePages } from "./page-heap";
 
 const CENTRAL_BYTES: u32 = 64;
 /** A transfer cache holds at most 1/2^TRANSFER_SHIFT of what the heap owns. */
@@ -23,7 +30,7 @@ const TRANSFER_SHIFT: u32 = 10;
 /** Address of the Central of (node, class) if it exists, else 0. */
 export function centralOf(node: u32, c: u32): usize {
   const arena = arenaOf(node);
-  return arena ? <usize>atomic.load<u32>(arena + (<usize>c << 2), ARENA_CENTRALS) : 0;
+  return arena ? <usize>atomic.load<u32>(arena + ((<usize>c) << 2), ARENA_CENTRALS) : 0;
 }
 
 /** Central of (node, class), made now if need be; 0 if there is no memory for it, or its lock is out of reach. */
@@ -38,7 +45,7 @@ export function makeCentral(node: u32, c: u32): usize {
       central = metadata(CENTRAL_BYTES);
       if (central) {
         changetype<Central>(central).id = (node << 8) | c;
-        atomic.store<u32>(arena + (<usize>c << 2), <u32>central, ARENA_CENTRALS);
+        atomic.store<u32>(arena + ((<usize>c) << 2), <u32>central, ARENA_CENTRALS);
       }
     }
   }
@@ -149,7 +156,7 @@ export function takeBlocks(central: usize, t: usize, want: u32): u32 {
       const at = header + (word << 3);
       let free = ~load<u64>(at, SPAN_HEADER);
       const beyond = <i32>info.blocks - <i32>(word << 6);
-      if (beyond < 64) free &= (<u64>1 << beyond) - 1;
+      if (beyond < 64) free &= ((<u64>1) << beyond) - 1;
       if (isDefined(HARDENED_BUILD)) free = scatter(free);
       let bits: u64 = 0;
       for (; free != 0 && left != 0; --left) {
@@ -192,9 +199,9 @@ export function indexOf(header: usize, block: usize, info: ClassInfo): u32 {
 /** Clears the block's bit; true if that changed it. */
 function clearBit(header: usize, block: usize, info: ClassInfo): bool {
   const index = indexOf(header, block, info);
-  const at = header + (index >> 6 << 3);
+  const at = header + ((index >> 6) << 3);
   const bits = load<u64>(at, SPAN_HEADER);
-  const bit = <u64>1 << (index & 63);
+  const bit = (<u64>1) << (index & 63);
   store<u64>(at, bits & ~bit, SPAN_HEADER);
   return (bits & bit) != 0;
 }
@@ -252,7 +259,7 @@ export function releaseIdleSpans(central: usize): void {
   const blocks = classInfo(changetype<Central>(central).id & 0xff).blocks;
   const list = listAt(central, min<u32>(31 - clz(blocks), CENTRAL_LISTS - 1));
   let empty: usize = 0;
-  for (let at: usize = load<u32>(list); at; ) {
+  for (let at: usize = load<u32>(list); at;) {
     const next: usize = changetype<Span>(at).next;
     if (changetype<Span>(at).free == blocks) {
       disown(central, at);
@@ -306,21 +313,14 @@ export function rebuildCentral(central: usize): void {
   let batches: u32 = 0;
   for (let batch: usize = c.transferHead; batch; batch = load<u32>(batch, 4)) ++batches;
   c.transferCount = batches;
-  const end = endOfPages();
-  for (let page = pageOf(heap); page < end; ++page) {
-    const flags = flagsOf(page);
-    if ((flags & PAGE_METADATA) == 0 || (flags & (PAGE_SHORT_HEADERS | PAGE_LONG_HEADERS)) == 0) continue;
-    const size: usize = (flags & PAGE_LONG_HEADERS) != 0 ? LONG_HEADER : SHORT_HEADER;
-    const from = addressOf(page);
-    for (let at = from; at + size <= from + PAGE_SIZE; at += size) {
-      if (loadLabel(at) != label) continue;
-      const span = changetype<Span>(at);
-      let outside: u32 = 0;
-      for (let word: u32 = 0; word < info.blocks; word += 64) outside += <u32>popcnt(load<u64>(at + (word >> 3), SPAN_HEADER));
-      span.free = info.blocks - outside;
-      span.list = 0;
-      adopt(central, at);
-      setTags(at, label);
-    }
+  for (let at = nextHeader(0); at; at = nextHeader(at)) {
+    if (loadLabel(at) != label) continue;
+    const span = changetype<Span>(at);
+    let outside: u32 = 0;
+    for (let word: u32 = 0; word < info.blocks; word += 64) outside += <u32>popcnt(load<u64>(at + (word >> 3), SPAN_HEADER));
+    span.free = info.blocks - outside;
+    span.list = 0;
+    adopt(central, at);
+    setTags(at, label);
   }
 }

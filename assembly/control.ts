@@ -1,6 +1,6 @@
 // What a thread asks of the heap beside memory: who it is, its policy, what went wrong.
 
-import { Heap, MAX_VCPUS, THREAD_WEIGHTS, Thread } from "./layout";
+import { Heap, MAX_VCPUS, THREAD_WEIGHTS } from "./layout";
 import { EINVAL, epochSeen, heap, lastError, self, setError, theHeap, theThread, thread } from "./instance";
 import { flagsOf, nodeOfPage, pageOf } from "./page-map";
 import { POLICY_BIND, POLICY_DEFAULT, POLICY_LOCAL, POLICY_WEIGHTED_INTERLEAVE, existingNodes } from "./policy";

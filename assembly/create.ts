@@ -1,15 +1,27 @@
 // Makes a heap out of a range of memory. A module of its own (create.wasm): only the one who makes the heap needs it.
 
 import {
-  ABI_VERSION, DISTANCES, Heap, HEAP_BYTES, LEAF_BYTES, LEAF_PAGES, LEAF_SHIFT, LEAF_NODES, MAGIC, MAX_NODES, MAX_VCPUS, NO_LEAF, PAGE_LIMIT,
-  PAGE_SHIFT, PAGE_SIZE, ROOT, VCPU_NODE,
+  ABI_VERSION,
+  ARENAS,
+  ARENA_SIZE,
+  Arena,
+  DISTANCES,
+  HEAP_BYTES,
+  LEAF_BYTES,
+  LEAF_SHIFT,
+  MAGIC,
+  MAX_NODES,
+  MAX_VCPUS,
+  NO_LEAF,
+  PAGE_SHIFT,
+  PAGE_SIZE,
+  ROOT,
+  VCPU_NODE,
 } from "./layout";
-import { EINVAL, ENOMEM, bindHeap, bindThread, heap, theHeap } from "./instance";
-import { arenaOf, leafOf, pageOf } from "./page-map";
+import { EINVAL, ENOMEM, bindHeap, bindThread, theHeap } from "./instance";
+import { pageOf } from "./page-map";
 import { claim, fileClaimed, markMetadata } from "./page-source";
-import { makeArena } from "./metadata";
 import { writeSizeClasses } from "./size-class";
-import { Arena, ARENAS, ARENA_SIZE } from "./layout";
 
 /**
  * Formats a heap at `base` over [base, end), both multiples of 64 KiB, that grows up to `limitPages` pages of 8 KiB. Nobody may use it
@@ -17,7 +29,7 @@ import { Arena, ARENAS, ARENA_SIZE } from "./layout";
  */
 export function create(base: usize, end: usize, limitPages: u32, nodes: u32, flags: u32): i32 {
   if (base < 65536 || ((base | end) & 0xffff) != 0 || end <= base || nodes == 0 || nodes > MAX_NODES) return EINVAL;
-  if (<u64>end > <u64>memory.size() << 16) return ENOMEM;
+  if (<u64>end > (<u64>memory.size()) << 16) return ENOMEM;
   bindHeap(base);
   bindThread(0, 1, false);
   const pages = pageOf(end - base);
@@ -30,7 +42,7 @@ export function create(base: usize, end: usize, limitPages: u32, nodes: u32, fla
   const metaAt = arenaAt + ARENA_SIZE;
   const metaPages = pageOf(metaAt - base + PAGE_SIZE - 1);
   if (metaPages > pages) return EINVAL;
-  memory.fill(base, 0, <usize>metaPages << PAGE_SHIFT);
+  memory.fill(base, 0, (<usize>metaPages) << PAGE_SHIFT);
   const h = theHeap();
   h.base = <u32>base;
   h.abiVersion = ABI_VERSION;
@@ -49,7 +61,7 @@ export function create(base: usize, end: usize, limitPages: u32, nodes: u32, fla
   store<u32>(base, <u32>arenaAt, ARENAS);
   writeSizeClasses(base + NO_LEAF);
   h.metaNext = <u32>metaAt;
-  h.metaEnd = <u32>(base + (<usize>metaPages << PAGE_SHIFT));
+  h.metaEnd = <u32>(base + ((<usize>metaPages) << PAGE_SHIFT));
   claim(first, pages, 0);
   for (let i: u32 = 0; i < metaPages; ++i) markMetadata(first + i);
   if (pages > metaPages) fileClaimed(first + metaPages, pages - metaPages);

@@ -13,8 +13,8 @@ function binOf(arena: usize, pages: u32): usize {
 
 function markNonempty(arena: usize, pages: u32, nonempty: bool): void {
   if (pages > EXACT_RUNS) return;
-  const at = arena + ((pages - 1) >> 6 << 3);
-  const bit = <u64>1 << ((pages - 1) & 63);
+  const at = arena + (((pages - 1) >> 6) << 3);
+  const bit = (<u64>1) << ((pages - 1) & 63);
   const bits = load<u64>(at, offsetof<Arena>("nonempty0"));
   store<u64>(at, nonempty ? bits | bit : bits & ~bit, offsetof<Arena>("nonempty0"));
 }
@@ -183,7 +183,7 @@ export function takeRange(first: u32, pages: u32): void {
 export function findMixed(from: u32, to: u32, pages: u32, mask: u32): u32 {
   let start: u32 = 0;
   let have: u32 = 0;
-  for (let page = from; page < to; ) {
+  for (let page = from; page < to;) {
     const length = freeRunAt(page);
     if (length != 0 && ((mask >> nodeOfPage(page)) & 1) != 0) {
       if (have == 0) start = page;

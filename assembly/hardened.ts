@@ -32,7 +32,7 @@ function guarded(size: usize): usize {
 // @ts-ignore: decorator
 @inline
 function sealOf(block: usize, size: usize): u32 {
-  return (<u32>block * 0x9e37_79b1) ^ <u32>size ^ 0x5ea1_ed00;
+  return (<u32>block * 0x9e37_79b1) ^ (<u32>size) ^ 0x5ea1_ed00;
 }
 
 /** Writes slack and trailer of a block of `usable` bytes that serves `size`. */
@@ -53,7 +53,7 @@ function checked(block: usize): usize {
     const header = spanOf(block);
     const index = indexOf(header, block, info);
     if (index >= info.blocks || addressOf(changetype<Span>(header).start) + index * info.size != block) return refuse(INTERIOR_OF_SMALL);
-    if (((load<u64>(header + (index >> 6 << 3), SPAN_HEADER) >> (index & 63)) & 1) == 0) return refuse(NOT_LIVE);
+    if (((load<u64>(header + ((index >> 6) << 3), SPAN_HEADER) >> (index & 63)) & 1) == 0) return refuse(NOT_LIVE);
   }
   const usable = plain.malloc_usable_size(block);
   if (!usable) return 0;

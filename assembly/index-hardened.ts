@@ -5,6 +5,4 @@ export { rebind, setDistance, setNodeLimit, setNodes, setVcpuNode } from "./topo
 export { epoch, errno, moveThread, nodeOf, setPolicy, setWeight, settle, threadId, threadNode } from "./control";
 export { takeBadCall as badCall } from "./bad-call";
 export { malloc_trim } from "./malloc";
-export {
-  aligned_alloc, calloc, free, malloc, mallocOnNode, malloc_usable_size, memalign, posix_memalign, realloc,
-} from "./hardened";
+export { aligned_alloc, calloc, free, malloc, mallocOnNode, malloc_usable_size, memalign, posix_memalign, realloc } from "./hardened";

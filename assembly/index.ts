@@ -5,5 +5,14 @@ export { rebind, setDistance, setNodeLimit, setNodes, setVcpuNode } from "./topo
 export { epoch, errno, moveThread, nodeOf, setPolicy, setWeight, settle, threadId, threadNode } from "./control";
 export { takeBadCall as badCall } from "./bad-call";
 export {
-  aligned_alloc, calloc, free, malloc, mallocOnNode, malloc_trim, malloc_usable_size, memalign, posix_memalign, realloc,
+  aligned_alloc,
+  calloc,
+  free,
+  malloc,
+  mallocOnNode,
+  malloc_trim,
+  malloc_usable_size,
+  memalign,
+  posix_memalign,
+  realloc,
 } from "./malloc";

@@ -132,12 +132,8 @@ function runStarting(at: usize): u32 {
 
 function checkQueue(arena: usize, node: u32): void {
   const a = changetype<Arena>(arena);
-  let batches: u32 = 0;
-  for (let batch: usize = a.queueHead; batch != 0; ++batches) {
-    if (!foundChain(batch, 0, 0, Place.REMOTE_QUEUE, node)) break;
-    batch = load<u32>(batch, 4);
-  }
-  expectEqual(Problem.QUEUE_COUNT, node, batches, a.queuedBatches);
+  let batch: usize = a.queueHead;
+  while (batch != 0 && foundChain(batch, 0, 0, Place.REMOTE_QUEUE, node)) batch = load<u32>(batch, 4);
 }
 
 // ---- central lists

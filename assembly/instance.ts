@@ -70,7 +70,7 @@ export function theThread(): Thread {
 // @ts-ignore: decorator
 @inline
 export function cacheList(t: usize, c: u32): usize {
-  return t + THREAD_CACHE + (<usize>c << 4);
+  return t + THREAD_CACHE + ((<usize>c) << 4);
 }
 
 /** Where every cache list ends. */
@@ -89,10 +89,10 @@ export function lengthOf(list: usize): u32 {
 
 /** Address of the remote list for `node` in thread record `t`. */
 export function remoteList(t: usize, node: u32): usize {
-  return t + THREAD_REMOTE + (<usize>node << 3);
+  return t + THREAD_REMOTE + ((<usize>node) << 3);
 }
 
-/** The i-th nearest node to the home of thread `t`. */
+/** The i-th nearest node to that of thread `t`. */
 export function nearest(t: usize, i: u32): u32 {
   return load<u8>(t + i, THREAD_ORDER);
 }
@@ -108,5 +108,5 @@ export function nextRandom(): u64 {
   random ^= random << 13;
   random ^= random >> 7;
   random ^= random << 17;
-  return random ^ (<u64>self << 32);
+  return random ^ ((<u64>self) << 32);
 }

@@ -7,7 +7,17 @@ import { addressOf, flagsOf, pageOf } from "./page-map";
 import { fileFree } from "./free-run";
 import { makeArena } from "./metadata";
 import {
-  cutSpan, extendSpan, kindOf, labelOf, majority, makeSpan, placePage, releaseSpan, spanAt, takeMixedPages, takePages,
+  cutSpan,
+  extendSpan,
+  kindOf,
+  labelOf,
+  majority,
+  makeSpan,
+  placePage,
+  releaseSpan,
+  spanAt,
+  takeMixedPages,
+  takePages,
 } from "./page-heap";
 import { POLICY_BIND, allowedNodes, isInterleaving, nextTarget } from "./policy";
 import { countNode } from "./thread-cache";
@@ -104,7 +114,8 @@ export function largeSpan(block: usize): usize {
 function coveringLarge(page: u32): bool {
   for (let at = page; at != 0 && flagsOf(at) != 0; --at) {
     const header = spanAt(at);
-    if (header) return changetype<Span>(header).start + changetype<Span>(header).pages > page && kindOf(changetype<Span>(header).label) == KIND_LARGE;
+    if (header)
+      return changetype<Span>(header).start + changetype<Span>(header).pages > page && kindOf(changetype<Span>(header).label) == KIND_LARGE;
   }
   return false;
 }

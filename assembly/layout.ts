@@ -58,7 +58,10 @@ export class Heap {
   nodes: u32;
   /** Atomic: slots attached. */
   attached: u32;
-  unused0: u64; unused1: u64; unused2: u64; unused3: u64;
+  unused0: u64;
+  unused1: u64;
+  unused2: u64;
+  unused3: u64;
 
   // -- cache line 1: the back end, all of it under pageHeapLock
   pageHeapLock: u32;
@@ -78,7 +81,8 @@ export class Heap {
   lostPages: u32;
   /** Free pages of all nodes. */
   freePages: u32;
-  unused4: u64; unused5: u64;
+  unused4: u64;
+  unused5: u64;
 
   // -- cache line 2: topology; epoch is read by every malloc, the rest changes with it
   topologyLock: u32;
@@ -94,12 +98,21 @@ export class Heap {
   spansRebound: u32;
   pagesMoved: u32;
   pagesMovedInUse: u32;
-  unused6: u32; unused7: u64; unused8: u64; unused9: u64;
+  unused6: u32;
+  unused7: u64;
+  unused8: u64;
+  unused9: u64;
 
   // -- cache line 3
   reapLock: u32;
   /** Atomic counters of bad calls, by kind (see errors.ts). */
-  badCalls0: u32; badCalls1: u32; badCalls2: u32; badCalls3: u32; badCalls4: u32; badCalls5: u32; badCalls6: u32;
+  badCalls0: u32;
+  badCalls1: u32;
+  badCalls2: u32;
+  badCalls3: u32;
+  badCalls4: u32;
+  badCalls5: u32;
+  badCalls6: u32;
   /** Atomic: threads reaped after their death. */
   reaped: u32;
 }
@@ -181,13 +194,16 @@ export class Arena {
   /** Bit n-1 of the 128: a free run of n pages exists. */
   nonempty0: u64;
   nonempty1: u64;
-  unused: u64; unused2: u64; unused3: u64; unused4: u64;
+  unused: u64;
+  unused2: u64;
+  unused3: u64;
+  unused4: u64;
 
   // -- cache line 1: remote frees on their way home: a stack of batches
   queueLock: u32;
   queueHead: u32;
-  queuedBatches: u32;
   unused5: u32;
+  unused6: u32;
   // numastat, atomic, counted in blocks as threads fetch them
   numaHit: u64;
   numaMiss: u64;
@@ -213,10 +229,19 @@ export class Central {
   transferHead: u32;
   transferCount: u32;
   /** Spans with free blocks by how many: list i holds those with 2^i <= free < 2^(i+1), the last one all above. */
-  list0: u32; list1: u32; list2: u32; list3: u32; list4: u32; list5: u32; list6: u32; list7: u32;
+  list0: u32;
+  list1: u32;
+  list2: u32;
+  list3: u32;
+  list4: u32;
+  list5: u32;
+  list6: u32;
+  list7: u32;
   /** Spans of this list. */
   spans: u32;
-  unused0: u32; unused1: u32; unused2: u32;
+  unused0: u32;
+  unused1: u32;
+  unused2: u32;
 }
 
 /** One list of a thread's cache. It ends at the sentinel, never at 0; an empty list is the sentinel alone. */
@@ -292,7 +317,7 @@ export class Thread {
   localBlocks: u64;
   remoteBlocks: u64;
 }
-export const THREAD_ORDER: u32 = 128; // offset of u8[MAX_NODES]: nodes by distance from `home`
+export const THREAD_ORDER: u32 = 128; // offset of u8[MAX_NODES]: nodes by distance from `node`
 export const THREAD_WEIGHTS: u32 = THREAD_ORDER + MAX_NODES; // offset of u8[MAX_NODES]
 export const THREAD_CACHE: u32 = THREAD_WEIGHTS + MAX_NODES; // offset of CacheList[MAX_CLASSES]
 /** Offset of RemoteList[MAX_NODES + 1]: one a node, and the large blocks whose free was put off. */

@@ -2,7 +2,21 @@
 
 import { CacheList, CachedBlock, Heap, MAX_CLASSES, MAX_NODES, PAGE_SHIFT, PAGE_SIZE, Span, THREAD_CACHE, Thread } from "./layout";
 import {
-  EBUSY, EINVAL, ENOMEM, cacheList, epochSeen, heap, homeTag, lastError, lengthOf, listBase, mayBlock, self, setError, theHeap, thread,
+  EBUSY,
+  EINVAL,
+  ENOMEM,
+  cacheList,
+  epochSeen,
+  heap,
+  homeTag,
+  lastError,
+  lengthOf,
+  listBase,
+  mayBlock,
+  self,
+  setError,
+  theHeap,
+  thread,
 } from "./instance";
 import { FINE, MAX_SMALL, CLASSES, classInfo, classOf, classOfFine } from "./size-class";
 import { classOfTag, nodeOfTag, tagFor, tagOf } from "./page-map";
@@ -19,7 +33,7 @@ const RESERVE_CLASSES: u32 = 16;
 /** A block of at least `size` bytes, aligned to 16 (8 below 16 bytes); 0 with an errno if there is none. */
 export function malloc(size: usize): usize {
   if (size <= FINE) {
-    const list = thread + (<usize>classOfFine(size) << 4);
+    const list = thread + ((<usize>classOfFine(size)) << 4);
     const block = <usize>load<u32>(list, THREAD_CACHE);
     const next = changetype<CachedBlock>(block).next;
     if (next != 0 && load<u32>(heap, offsetof<Heap>("epoch")) == epochSeen) {
@@ -34,7 +48,7 @@ export function malloc(size: usize): usize {
 export function free(block: usize): void {
   const tag = tagOf(block);
   // Of my node, small, and aligned: then only the class is left of the tag.
-  if ((((tag ^ homeTag) - tagFor(0, 1)) | ((<u32>block & 7) << 16)) < tagFor(0, MAX_CLASSES)) {
+  if ((((tag ^ homeTag) - tagFor(0, 1)) | (((<u32>block) & 7) << 16)) < tagFor(0, MAX_CLASSES)) {
     const list = changetype<CacheList>(listBase + tag);
     const head = list.head;
     const depth = changetype<CachedBlock>(<usize>head).depth;
@@ -142,7 +156,7 @@ export function malloc_usable_size(block: usize): usize {
   const tag = tagOf(block);
   if (tag) return classInfo(classOfTag(tag)).size;
   const header = largeSpan(block);
-  return header ? <usize>changetype<Span>(header).pages << PAGE_SHIFT : 0;
+  return header ? (<usize>changetype<Span>(header).pages) << PAGE_SHIFT : 0;
 }
 
 /** The block with `size` bytes, moved if it must be; realloc(block, 0) frees and answers 0. */
@@ -179,7 +193,7 @@ export function memalign(alignment: usize, size: usize): usize {
   if (alignment <= PAGE_SIZE && rounded <= MAX_SMALL) {
     // Spans start at pages, so a class whose size is a multiple of the alignment has only aligned blocks.
     let c = classOf(rounded);
-    while (c < CLASSES && (classInfo(c).size & <u32>(alignment - 1)) != 0) ++c;
+    while (c < CLASSES && (classInfo(c).size & (<u32>(alignment - 1))) != 0) ++c;
     if (c < CLASSES) return malloc(classInfo(c).size);
   }
   return allocate(max<usize>(size, MAX_SMALL + 1), max<u32>(1, <u32>(alignment >> PAGE_SHIFT)), false);
@@ -199,8 +213,8 @@ export function posix_memalign(out: usize, alignment: usize, size: usize): i32 {
   return 0;
 }
 
-/** Gives everything cached within reach back to the page heap: 1 if that freed pages. `pad` is accepted for C's sake. */
-export function malloc_trim(pad: usize): i32 {
+/** Gives everything cached within reach back to the page heap: 1 if that freed pages. the pad is accepted for C's sake. */
+export function malloc_trim(_pad: usize): i32 {
   if (!enter()) return 0;
   const before = theHeap().freePages;
   reclaim();

@@ -2,7 +2,18 @@
 // recycled. All of it under pageHeapLock.
 
 import {
-  ARENA_SIZE, ARENAS, Arena, Heap, LONG_HEADER, PAGE_LONG_HEADERS, PAGE_SHORT_HEADERS, PAGE_SIZE, SHORT_BITS, SHORT_HEADER, Span,
+  ARENA_SIZE,
+  ARENAS,
+  Arena,
+  Heap,
+  LONG_HEADER,
+  PAGE_LONG_HEADERS,
+  PAGE_SHORT_HEADERS,
+  PAGE_SIZE,
+  PAGES_PER_GROWTH,
+  SHORT_BITS,
+  SHORT_HEADER,
+  Span,
 } from "./layout";
 import { heap, theHeap } from "./instance";
 import { addressOf, arenaOf, flagsOf, pageOf, setFlags } from "./page-map";
@@ -41,7 +52,7 @@ export function makeArena(node: u32): usize {
     arena = metadata(ARENA_SIZE);
     if (!arena) return 0;
     changetype<Arena>(arena).node = node;
-    atomic.store<u32>(heap + (<usize>node << 2), <u32>arena, ARENAS);
+    atomic.store<u32>(heap + ((<usize>node) << 2), <u32>arena, ARENAS);
   }
   return arena;
 }
@@ -54,15 +65,15 @@ function poolOf(long: bool): usize {
 export function takeHeader(blocks: u32): usize {
   const long = blocks > SHORT_BITS;
   const pool = poolOf(long);
+  const size = long ? LONG_HEADER : SHORT_HEADER;
   if (load<u32>(pool) == 0) {
     const page = takePage();
     if (!page) return 0;
     setFlags(page, flagsOf(page) | (long ? PAGE_LONG_HEADERS : PAGE_SHORT_HEADERS));
-    poolPage(page, long);
+    for (let at = addressOf(page); at + size <= addressOf(page + 1); at += size) poolHeader(at, long);
   }
   const header = <usize>load<u32>(pool);
   store<u32>(pool, changetype<Span>(header).next);
-  const size = long ? LONG_HEADER : SHORT_HEADER;
   memory.fill(header, 0, size);
   return header;
 }
@@ -73,14 +84,19 @@ export function poolHeader(header: usize, long: bool): void {
   store<u32>(pool, <u32>header);
 }
 
-/** Puts the headers of a page that no span uses into their pool. */
-export function poolPage(page: u32, long: bool): void {
-  const size: u32 = long ? LONG_HEADER : SHORT_HEADER;
-  const from = addressOf(page);
-  for (let at = from + PAGE_SIZE / size * size; at > from; ) {
-    at -= size;
-    if (changetype<Span>(at).label == 0) poolHeader(at, long);
+/** The span header after `at`, in use or not; `at` = 0 for the first; 0 after the last. */
+export function nextHeader(at: usize): usize {
+  let page = pageOf(heap);
+  if (at) {
+    const size = isLongHeader(at) ? LONG_HEADER : SHORT_HEADER;
+    page = pageOf(at);
+    at += size;
+    if (at + size <= addressOf(page + 1)) return at;
+    ++page;
   }
+  const end = <u32>memory.size() * PAGES_PER_GROWTH;
+  for (; page < end; ++page) if ((flagsOf(page) & (PAGE_SHORT_HEADERS | PAGE_LONG_HEADERS)) != 0) return addressOf(page);
+  return 0;
 }
 
 /** Whether the header belongs to the pool of long bitmaps. */

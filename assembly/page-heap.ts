@@ -1,14 +1,25 @@
 // Page heap: spans out of free runs and back. All of it under pageHeapLock.
 
 import {
-  ARENA_BINS, Arena, EXACT_RUNS, Heap, KIND_SMALL, MAX_NODES, PAGE_LIMIT, PAGE_SHIFT, PAGE_LONG_HEADERS, PAGE_METADATA, PAGE_OWNED,
-  PAGE_SHORT_HEADERS, PAGE_TOUCHED, Span, HEAP_GROWS_ALONE,
+  ARENA_BINS,
+  Arena,
+  EXACT_RUNS,
+  Heap,
+  KIND_SMALL,
+  MAX_NODES,
+  PAGE_LIMIT,
+  PAGE_SHIFT,
+  PAGE_METADATA,
+  PAGE_OWNED,
+  PAGE_TOUCHED,
+  Span,
+  HEAP_GROWS_ALONE,
 } from "./layout";
 import { heap, theHeap } from "./instance";
-import { addressOf, arenaOf, entryOf, flagsOf, nodeOfPage, setEntry, setFlags, setNodeOfPage, setTag, tagFor } from "./page-map";
+import { arenaOf, entryOf, flagsOf, nodeOfPage, setEntry, setFlags, setNodeOfPage, setTag, tagFor } from "./page-map";
 import { fileFree, findMixed, freeRunAt, takeRange, takeRun } from "./free-run";
 import { grow, recoverGrowth } from "./page-source";
-import { isLongHeader, makeArena, poolHeader, poolPage, takeHeader } from "./metadata";
+import { isLongHeader, makeArena, nextHeader, poolHeader, takeHeader } from "./metadata";
 
 // @ts-ignore: decorator
 @inline
@@ -88,7 +99,7 @@ export function takeMixedPages(pages: u32, mask: u32): u32 {
 
 /** A page beyond which the heap owns nothing. */
 export function endOfPages(): u32 {
-  return min<u32>(<u32>memory.size() << 3, PAGE_LIMIT);
+  return min<u32>((<u32>memory.size()) << 3, PAGE_LIMIT);
 }
 
 /** Makes the taken pages a span; 0 (and the pages are free again) if there is no memory for its header. */
@@ -197,21 +208,8 @@ export function rebuildPageHeap(): void {
     a.nonempty1 = 0;
     memory.fill(arena + ARENA_BINS, 0, (EXACT_RUNS + 1) * 4);
   }
-  rebuildHeaders();
+  for (let at = nextHeader(0); at; at = nextHeader(at)) if (loadLabel(at) == 0) poolHeader(at, isLongHeader(at));
   atomic.store<u32>(heap, rebuildRuns(), offsetof<Heap>("ownedPages"));
-}
-
-/** Fills the header pools, and sets again what the page map says of every span in use. */
-function rebuildHeaders(): void {
-  const end = endOfPages();
-  for (let page: u32 = <u32>(heap >> PAGE_SHIFT); page < end; ++page) {
-    const flags = flagsOf(page);
-    if ((flags & PAGE_METADATA) == 0) continue;
-    theHeap().metadataPages += 1;
-    const long = (flags & PAGE_LONG_HEADERS) != 0;
-    if (!long && (flags & PAGE_SHORT_HEADERS) == 0) continue;
-    poolPage(page, long);
-  }
 }
 
 /** Files every page that is neither metadata nor in a span; the number of pages owned. */
@@ -219,7 +217,7 @@ function rebuildRuns(): u32 {
   const end = endOfPages();
   let owned: u32 = 0;
   let from: u32 = 0;
-  for (let page: u32 = <u32>(heap >> PAGE_SHIFT); page <= end; ) {
+  for (let page: u32 = <u32>(heap >> PAGE_SHIFT); page <= end;) {
     const flags = page < end ? flagsOf(page) : 0;
     const header = flags & PAGE_OWNED ? spanAt(page) : 0;
     if ((flags & PAGE_OWNED) != 0 && (flags & PAGE_METADATA) == 0 && !header) {
@@ -241,6 +239,7 @@ function rebuildRuns(): u32 {
     if (flags & PAGE_OWNED) {
       for (let i = page; i < page + pages; ++i) changetype<Arena>(arenaOf(nodeOfPage(i))).ownedPages += 1;
       owned += pages;
+      if (flags & PAGE_METADATA) theHeap().metadataPages += 1;
     }
     page += pages;
   }

@@ -1,9 +1,7 @@
 // Page map: what is known about a page, in two levels. Memory that is not the heap's has a leaf of zeros, so
 // that a lookup needs no bound and a wild pointer finds tag 0.
 
-import {
-  ARENAS, LEAF_ENTRIES, LEAF_FLAGS, LEAF_NODES, LEAF_PAGES, LEAF_SHIFT, LEAF_TAGS, NO_LEAF, PAGE_SHIFT, ROOT,
-} from "./layout";
+import { ARENAS, LEAF_ENTRIES, LEAF_FLAGS, LEAF_NODES, LEAF_PAGES, LEAF_SHIFT, LEAF_TAGS, NO_LEAF, PAGE_SHIFT, ROOT } from "./layout";
 import { heap } from "./instance";
 
 const TAG_NODE: u32 = 11;
@@ -24,7 +22,7 @@ export function pageOf(address: usize): u32 {
 // @ts-ignore: decorator
 @inline
 export function addressOf(page: u32): usize {
-  return <usize>page << PAGE_SHIFT;
+  return (<usize>page) << PAGE_SHIFT;
 }
 
 /** Leaf of `page`; the leaf of zeros where the heap owns nothing. */
@@ -40,7 +38,7 @@ export function leafOf(page: u32): usize {
 export function tagAt(address: usize): usize {
   // (address >> 23 << 2) and (page & 1023) << 1, in one shift each
   const leaf = <usize>load<u32>(heap + ((address >> (PAGE_SHIFT + LEAF_SHIFT)) << 2), ROOT);
-  return leaf + ((address >> (PAGE_SHIFT - 1)) & <usize>((LEAF_PAGES - 1) << 1));
+  return leaf + ((address >> (PAGE_SHIFT - 1)) & (<usize>((LEAF_PAGES - 1) << 1)));
 }
 
 /**
@@ -111,5 +109,5 @@ export function setNodeOfPage(page: u32, node: u32): void {
 
 /** Address of the Arena of `node`, 0 if it has none yet. */
 export function arenaOf(node: u32): usize {
-  return atomic.load<u32>(heap + (<usize>node << 2), ARENAS);
+  return atomic.load<u32>(heap + ((<usize>node) << 2), ARENAS);
 }

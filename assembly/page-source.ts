@@ -2,8 +2,19 @@
 // memory.grow answers counts. All of it under pageHeapLock.
 
 import {
-  Arena, Heap, LEAF_FLAGS, LEAF_NODES, LEAF_PAGES, LEAF_SHIFT, PAGE_LIMIT, PAGE_METADATA, PAGE_OWNED, PAGE_TOUCHED, PAGES_PER_GROWTH,
-  PAGE_SIZE, ROOT,
+  Arena,
+  Heap,
+  LEAF_FLAGS,
+  LEAF_NODES,
+  LEAF_PAGES,
+  LEAF_SHIFT,
+  PAGE_LIMIT,
+  PAGE_METADATA,
+  PAGE_OWNED,
+  PAGE_TOUCHED,
+  PAGES_PER_GROWTH,
+  PAGE_SIZE,
+  ROOT,
 } from "./layout";
 import { heap, theHeap } from "./instance";
 import { addressOf, arenaOf, isOwnedLeaf, leafOf, nodeOfPage, setEntry } from "./page-map";
@@ -152,4 +163,3 @@ export function recoverGrowth(exclusive: bool): void {
   }
   atomic.store<u32>(heap, 0, offsetof<Heap>("growPages"));
 }
-

@@ -2,7 +2,7 @@
 // numbers and meanings of Linux's mempolicy (include/uapi/linux/mempolicy.h).
 
 import { DISTANCES, Heap, MAX_NODES, THREAD_ORDER, Thread } from "./layout";
-import { heap, weightOf } from "./instance";
+import { heap, nearest, weightOf } from "./instance";
 
 export const POLICY_DEFAULT: u32 = 0;
 export const POLICY_PREFERRED: u32 = 1;
@@ -30,32 +30,28 @@ export function distanceOf(from: u32, to: u32): u32 {
   return atomic.load<u8>(heap + from * MAX_NODES + to, DISTANCES);
 }
 
-/** Where a thread on `node` allocates first: the nearest node of its mask, if its policy has one. */
-export function homeFor(record: Thread, node: u32): u32 {
+/** Where the thread allocates first: the nearest node of its mask, if its policy has one. Its order of nodes is written. */
+export function homeOf(t: usize): u32 {
+  const record = changetype<Thread>(t);
   const mask = record.mask & existingNodes();
-  if (mask == 0 || isInterleaving(record) || record.policy == POLICY_DEFAULT || record.policy == POLICY_LOCAL) return node;
-  let home = node;
-  let best: u32 = -1;
-  for (let n: u32 = 0; n < MAX_NODES; ++n) {
-    if (((mask >> n) & 1) == 0) continue;
-    const distance: u32 = n == node ? 0 : distanceOf(node, n);
-    if (distance < best) {
-      best = distance;
-      home = n;
-    }
+  let home = record.node;
+  if (mask != 0 && !isInterleaving(record)) {
+    // Nodes may come and go meanwhile: the search is bounded.
+    for (let i: u32 = 0; i < MAX_NODES && ((mask >> (home = nearest(t, i))) & 1) == 0;) ++i;
   }
   return home;
 }
 
-/** Writes the record's order of nodes: by distance from `home`, then by number. */
-export function writeOrder(t: usize, home: u32): void {
+/** Writes the record's order of nodes: by distance from its own, then by number. */
+export function writeOrder(t: usize): void {
+  const node = changetype<Thread>(t).node;
   const nodes = atomic.load<u32>(heap, offsetof<Heap>("nodes"));
   let left = existingNodes();
   for (let i: u32 = 0; i < nodes; ++i) {
     let next: u32 = 0;
     let best: u32 = -1;
     for (let n: u32 = 0; n < nodes; ++n) {
-      const distance: u32 = n == home ? 0 : distanceOf(home, n);
+      const distance: u32 = n == node ? 0 : distanceOf(node, n);
       if (((left >> n) & 1) != 0 && distance < best) {
         best = distance;
         next = n;

@@ -4,10 +4,40 @@
 // die too: every step below can be done again by the next one, which finds both slots dead.
 
 import {
-  ABI_VERSION, ARENA_CENTRALS, Arena, Central, Heap, MAGIC, MAX_CLASSES, MAX_NODES, MAX_THREADS, SLOTS, SLOT_ATTACHED, SLOT_DEAD,
-  SLOT_FREE, THREADS, THREAD_MAY_BLOCK, THREAD_SIZE, Thread,
+  ABI_VERSION,
+  ARENA_CENTRALS,
+  Arena,
+  Central,
+  Heap,
+  MAGIC,
+  MAX_CLASSES,
+  MAX_NODES,
+  MAX_THREADS,
+  SLOTS,
+  SLOT_ATTACHED,
+  SLOT_DEAD,
+  SLOT_FREE,
+  THREADS,
+  THREAD_MAY_BLOCK,
+  THREAD_SIZE,
+  Thread,
 } from "./layout";
-import { EBUSY, EINVAL, ENOMEM, bindHeap, NO_HOME, bindThread, cacheList, heap, remoteList, self, sentinel, setError, setHome, thread } from "./instance";
+import {
+  EBUSY,
+  EINVAL,
+  ENOMEM,
+  bindHeap,
+  NO_HOME,
+  bindThread,
+  cacheList,
+  heap,
+  remoteList,
+  self,
+  sentinel,
+  setError,
+  setHome,
+  thread,
+} from "./instance";
 import { RANK_CENTRAL, RANK_PAGE_HEAP, RANK_QUEUE, RANK_REAP, RANK_TOPOLOGY, acquire, release } from "./lock";
 import { CLASSES } from "./size-class";
 import { arenaOf, tagOf } from "./page-map";
@@ -20,15 +50,15 @@ import { finishRebind, observe } from "./topology";
 import { addressOf, pageOf } from "./page-map";
 
 function slotAt(slot: u32): usize {
-  return heap + (<usize>slot << 3);
+  return heap + ((<usize>slot) << 3);
 }
 
 function stateOf(word: u64): u32 {
-  return <u32>word & 0xff;
+  return (<u32>word) & 0xff;
 }
 
 function recordOf(slot: u32): usize {
-  return atomic.load<u32>(heap + (<usize>slot << 2), THREADS);
+  return atomic.load<u32>(heap + ((<usize>slot) << 2), THREADS);
 }
 
 /** Slot + 1 of the thread with this key, 0 if there is none. */
@@ -72,8 +102,8 @@ export function attach(base: usize, key: u32, vcpu: u32, flags: u32): u32 {
   for (let slot: u32 = 0; slot < MAX_THREADS; ++slot) {
     const word = atomic.load<u64>(slotAt(slot), SLOTS);
     if (stateOf(word) != SLOT_FREE) continue;
-    const generation = ((<u32>word >> 8) + 1) & 0xffff;
-    const mine = (<u64>key << 32) | <u64>((generation << 8) | SLOT_ATTACHED);
+    const generation = (((<u32>word) >> 8) + 1) & 0xffff;
+    const mine = ((<u64>key) << 32) | (<u64>((generation << 8) | SLOT_ATTACHED));
     if (atomic.cmpxchg<u64>(slotAt(slot), word, mine, SLOTS) != word) continue;
     bindThread(0, slot + 1, (flags & THREAD_MAY_BLOCK) != 0);
     const record = makeRecord(slot);
@@ -107,7 +137,7 @@ function makeRecord(slot: u32): usize {
     return 0;
   }
   record = metadata(THREAD_SIZE);
-  if (record) atomic.store<u32>(heap + (<usize>slot << 2), <u32>record, THREADS);
+  if (record) atomic.store<u32>(heap + ((<usize>slot) << 2), <u32>record, THREADS);
   else setError(ENOMEM);
   release(lock, RANK_PAGE_HEAP);
   return record;
@@ -138,7 +168,7 @@ export function detach(): i32 {
 export function reap(key: u32): i32 {
   const found = slotOfKey(key);
   if (self == 0 || found == 0 || found == self) return 0;
-  for (let word: u64; stateOf((word = atomic.load<u64>(slotAt(found - 1), SLOTS))) == SLOT_ATTACHED; ) {
+  for (let word: u64; stateOf((word = atomic.load<u64>(slotAt(found - 1), SLOTS))) == SLOT_ATTACHED;) {
     atomic.cmpxchg<u64>(slotAt(found - 1), word, (word & ~0xff) | SLOT_DEAD, SLOTS);
   }
   const reapLock = heap + offsetof<Heap>("reapLock");
@@ -213,10 +243,7 @@ function repairLists(rebuild: bool): void {
     const arena = arenaOf(node);
     if (!arena) continue;
     const queueLock = arena + offsetof<Arena>("queueLock");
-    if (holds(queueLock)) {
-      if (rebuild) recountQueue(arena);
-      else release(queueLock, RANK_QUEUE);
-    }
+    if (!rebuild && holds(queueLock)) release(queueLock, RANK_QUEUE);
     for (let c: u32 = 1; c < CLASSES; ++c) {
       const central = centralOf(node, c);
       if (central == 0 || !holds(central)) continue;
@@ -243,12 +270,6 @@ function repairTopology(): void {
   release(topologyLock, RANK_TOPOLOGY);
 }
 
-function recountQueue(arena: usize): void {
-  let batches: u32 = 0;
-  for (let batch: usize = changetype<Arena>(arena).queueHead; batch; batch = load<u32>(batch, 4)) ++batches;
-  changetype<Arena>(arena).queuedBatches = batches;
-}
-
 /** A dead thread's carry that names a large block: its free was under way. Under pageHeapLock. */
 function finishLargeFree(t: usize): void {
   if (t == 0) return;
@@ -271,7 +292,7 @@ function voidCarry(t: usize): void {
     if (!arena) continue;
     if (atomic.load<u32>(arena, offsetof<Arena>("queueHead")) == carry) listed = true;
     for (let c: u32 = 1; c < CLASSES; ++c) {
-      const central = <usize>load<u32>(arena + (<usize>c << 2), ARENA_CENTRALS);
+      const central = <usize>load<u32>(arena + ((<usize>c) << 2), ARENA_CENTRALS);
       if (central != 0 && atomic.load<u32>(central, offsetof<Central>("transferHead")) == carry) listed = true;
     }
   }

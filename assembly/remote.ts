@@ -29,7 +29,6 @@ export function handOver(t: usize, node: u32): bool {
   store<u32>(batch, a.queueHead, 4);
   atomic.store<u32>(arena, <u32>batch, offsetof<Arena>("queueHead"));
   atomic.store<u32>(t, 0, offsetof<Thread>("carry"));
-  a.queuedBatches += 1;
   release(lock, RANK_QUEUE);
   return true;
 }
@@ -46,7 +45,6 @@ export function takeRemote(t: usize, node: u32): bool {
     changetype<Thread>(t).carryEnd = 0;
     atomic.store<u32>(t, <u32>batch, offsetof<Thread>("carry"));
     atomic.store<u32>(arena, load<u32>(batch, 4), offsetof<Arena>("queueHead"));
-    a.queuedBatches -= 1;
   }
   release(lock, RANK_QUEUE);
   return batch != 0;

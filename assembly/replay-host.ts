@@ -34,7 +34,7 @@ export function badCalls(kind: u32): u32 {
 export function pagesInUse(first: u32, pages: u32): u32 {
   const end = first + pages;
   let used: u32 = 0;
-  for (let page = first; page < end; ) {
+  for (let page = first; page < end;) {
     const free = freeRunAt(page);
     const large = free ? 0 : largeSpanAt(page);
     if (free == 0) used += large ? min(large, end - page) : <u32>(tagOf(addressOf(page)) != 0);

@@ -4,8 +4,16 @@
 // The worker with the lowest index waits for neither (the events before its own are done), so all of them end.
 
 import {
-  CONTROL_ABORT, CONTROL_SLEEPERS, CONTROL_TICK, CONTROL_WINDOW, CONTROL_WORKERS, CONTROL_BYTES, DONE,
-  OBJECT_SEQUENCE, WORKER_BYTES, WORKER_PROGRESS,
+  CONTROL_ABORT,
+  CONTROL_SLEEPERS,
+  CONTROL_TICK,
+  CONTROL_WINDOW,
+  CONTROL_WORKERS,
+  CONTROL_BYTES,
+  DONE,
+  OBJECT_SEQUENCE,
+  WORKER_BYTES,
+  WORKER_PROGRESS,
 } from "../src/trace/replay-layout";
 
 /** Top bit of OBJECT_SEQUENCE. */

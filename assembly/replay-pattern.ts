@@ -9,7 +9,7 @@ export const INTACT: u32 = u32.MAX_VALUE;
 // @ts-ignore: decorator
 @inline
 function wordOf(object: u32, round: u32, offset: u32): u64 {
-  let h = (<u64>round << 32 | object) + 1;
+  let h = (((<u64>round) << 32) | object) + 1;
   h = (h ^ (h >> 32)) * 0xd6e8_feb8_6659_fd93;
   return (h ^ (h >> 32)) + <u64>(offset >> 3) * STEP;
 }
@@ -45,8 +45,11 @@ export function damage(block: usize, size: u32, object: u32, round: u32): u32 {
   let p = block;
   const last = block + (size & ~7);
   while (p + 32 <= last) {
-    const difference = (load<u64>(p) ^ word) | (load<u64>(p, 8) ^ (word + STEP))
-      | (load<u64>(p, 16) ^ (word + STEP * 2)) | (load<u64>(p, 24) ^ (word + STEP * 3));
+    const difference =
+      (load<u64>(p) ^ word) |
+      (load<u64>(p, 8) ^ (word + STEP)) |
+      (load<u64>(p, 16) ^ (word + STEP * 2)) |
+      (load<u64>(p, 24) ^ (word + STEP * 3));
     if (difference != 0) break;
     word += STEP * 4;
     p += 32;

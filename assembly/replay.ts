@@ -8,14 +8,63 @@ import { VCPU_NODE } from "./layout";
 import { damage, dirt, fill, INTACT } from "./replay-pattern";
 import { awaitObject, bindOrder, enterWindow, handOver, publish } from "./replay-order";
 import {
-  CONTROL_FLAGS, CONTROL_HEAP, CONTROL_LIVE, CONTROL_OBJECT_COUNT, CONTROL_OBJECTS, CONTROL_ROUND, CONTROL_SLACK, CONTROL_WORKERS,
-  DONE, EVENT_AFTER, EVENT_ALIGNMENT_SHIFT, EVENT_BYTES, EVENT_HANDS_OVER, EVENT_INDEX, EVENT_OBJECT, EVENT_OP, EVENT_SIZE,
-  FAILURE_BYTES, FAILURE_DAMAGED_AT_END, FAILURE_DAMAGED_AT_FREE, FAILURE_DAMAGED_AT_REALLOC, FAILURE_LOST_BY_REALLOC,
-  FAILURE_MISALIGNED, FAILURE_NO_MEMORY, FAILURE_NOT_ZERO, FAILURE_OUTSIDE, FAILURE_SLOTS, FLAG_LATENCY, FLAG_VERIFY,
-  HISTOGRAM_BUCKETS, HISTOGRAM_BYTES, HISTOGRAM_MAX, OBJECT_ADDRESS, OBJECT_BYTES, OBJECT_SIZE, OBJECT_STATE,
-  PHASE_CALL, PHASE_FILL, PHASE_HAND_OVER, PHASE_READY, STATE_ABANDONED, STATE_LIVE,
-  WORKER_COUNT, WORKER_FAILURE_SLOTS, WORKER_FAILURES, WORKER_HISTOGRAMS, WORKER_KEPT, WORKER_LOCAL, WORKER_PEAK, WORKER_PENDING,
-  WORKER_PHASE, WORKER_POSITION, WORKER_REMOTE, WORKER_REMOTE_FREES, WORKER_SKIPPED, WORKER_STREAM, WORKER_VCPU,
+  CONTROL_FLAGS,
+  CONTROL_HEAP,
+  CONTROL_LIVE,
+  CONTROL_OBJECT_COUNT,
+  CONTROL_OBJECTS,
+  CONTROL_ROUND,
+  CONTROL_SLACK,
+  CONTROL_WORKERS,
+  DONE,
+  EVENT_AFTER,
+  EVENT_ALIGNMENT_SHIFT,
+  EVENT_BYTES,
+  EVENT_HANDS_OVER,
+  EVENT_INDEX,
+  EVENT_OBJECT,
+  EVENT_OP,
+  EVENT_SIZE,
+  FAILURE_BYTES,
+  FAILURE_DAMAGED_AT_END,
+  FAILURE_DAMAGED_AT_FREE,
+  FAILURE_DAMAGED_AT_REALLOC,
+  FAILURE_LOST_BY_REALLOC,
+  FAILURE_MISALIGNED,
+  FAILURE_NO_MEMORY,
+  FAILURE_NOT_ZERO,
+  FAILURE_OUTSIDE,
+  FAILURE_SLOTS,
+  FLAG_LATENCY,
+  FLAG_VERIFY,
+  HISTOGRAM_BUCKETS,
+  HISTOGRAM_BYTES,
+  HISTOGRAM_MAX,
+  OBJECT_ADDRESS,
+  OBJECT_BYTES,
+  OBJECT_SIZE,
+  OBJECT_STATE,
+  PHASE_CALL,
+  PHASE_FILL,
+  PHASE_HAND_OVER,
+  PHASE_READY,
+  STATE_ABANDONED,
+  STATE_LIVE,
+  WORKER_COUNT,
+  WORKER_FAILURE_SLOTS,
+  WORKER_FAILURES,
+  WORKER_HISTOGRAMS,
+  WORKER_KEPT,
+  WORKER_LOCAL,
+  WORKER_PEAK,
+  WORKER_PENDING,
+  WORKER_PHASE,
+  WORKER_POSITION,
+  WORKER_REMOTE,
+  WORKER_REMOTE_FREES,
+  WORKER_SKIPPED,
+  WORKER_STREAM,
+  WORKER_VCPU,
 } from "../src/trace/replay-layout";
 
 export { badCalls, bindHost, ownedPages, pagesInUse, pagesMoved, pagesMovedInUse, spansRebound } from "./replay-host";
@@ -102,7 +151,7 @@ export function freeRest(controlAddress: usize, workerAddress: usize, part: u32)
     if (load<u32>(object, OBJECT_STATE) != STATE_LIVE) continue;
     const block = <usize>load<u32>(object, OBJECT_ADDRESS);
     if (verify) expectPattern(FAILURE_DAMAGED_AT_END, 0, block, load<u32>(object, OBJECT_SIZE), id);
-    account(-<i64>load<u32>(object, OBJECT_SIZE));
+    account(-(<i64>load<u32>(object, OBJECT_SIZE)));
     heapFree(block);
     store<u32>(object, 0, OBJECT_STATE);
   }
@@ -143,7 +192,7 @@ function resume(event: usize, phase: u32): bool {
   const object = objects + <usize>id * OBJECT_BYTES;
   if (phase == PHASE_CALL) {
     // Whether the call took effect is not known: neither the old block nor a new one may be touched again.
-    if ((word & 7) == REALLOC) account(-<i64>load<u32>(object, OBJECT_SIZE));
+    if ((word & 7) == REALLOC) account(-(<i64>load<u32>(object, OBJECT_SIZE)));
     abandon(object);
   } else if (phase == PHASE_FILL) {
     settleBlock(object, id, index);
@@ -200,7 +249,7 @@ function freeObject(object: usize, id: u32, index: u32): void {
   if (verify) expectPattern(FAILURE_DAMAGED_AT_FREE, index, block, size, id);
   if (heapNodeOf(block) != trueNode()) increment(WORKER_REMOTE_FREES);
   store<u32>(worker, PHASE_CALL, WORKER_PHASE);
-  account(-<i64>size);
+  account(-(<i64>size));
   heapFree(block);
   store<u32>(object, 0, OBJECT_ADDRESS);
   store<u32>(object, 0, OBJECT_STATE);
@@ -288,7 +337,7 @@ function expectPattern(kind: u32, index: u32, block: usize, size: u32, id: u32):
 // @ts-ignore: decorator
 @inline
 function expectPlace(index: u32, block: usize, size: u32, alignment: u32): bool {
-  if (block < heap || <u64>block + size > <u64>memory.size() << 16) {
+  if (block < heap || <u64>block + size > (<u64>memory.size()) << 16) {
     fail(FAILURE_OUTSIDE, index, block, size);
     return false;
   }

@@ -22,7 +22,7 @@ export function classOf(size: usize): u32 {
 }
 
 export function classInfo(c: u32): ClassInfo {
-  return changetype<ClassInfo>(heap + CLASS_INFO + (<usize>c << 4));
+  return changetype<ClassInfo>(heap + CLASS_INFO + ((<usize>c) << 4));
 }
 
 /** Writes the tables of the heap at `heap`. `scratch` is 1 KiB of zeros, and is zero again afterwards. */
@@ -32,14 +32,14 @@ export function writeSizeClasses(scratch: usize): void {
   storeBatches(scratch + 512);
   for (let c: u32 = 1, below: u32 = 0; c < CLASSES; ++c) {
     const i: usize = c - 1;
-    const size = <u32>load<u16>(scratch + (i << 1)) << 3;
+    const size = (<u32>load<u16>(scratch + (i << 1))) << 3;
     const pages = load<u8>(scratch + i, 256);
     const info = classInfo(c);
     info.size = size;
-    info.reciprocal = <u32>(((<u64>1 << 32) + size - 1) / size);
+    info.reciprocal = <u32>((((<u64>1) << 32) + size - 1) / size);
     info.pages = pages;
     info.batch = load<u8>(scratch + i, 512);
-    info.blocks = min<u32>((<u32>pages << PAGE_SHIFT) / size, LONG_BITS);
+    info.blocks = min<u32>(((<u32>pages) << PAGE_SHIFT) / size, LONG_BITS);
     for (let s = below; s <= size; s += 8) {
       if (s <= FINE) store<u8>(heap + ((s + 7) >> 3), c, SIZE_TO_CLASS);
       else store<u8>(heap + ((s + 127) >> 7), c, SIZE_TO_CLASS + (FINE >> 3) + 1);

@@ -46,7 +46,10 @@ export const MAX_SMALL: u32 = ${MAX_SMALL};
 
 /** u16 sizes in units of 8 bytes, of the classes from 1 on. */
 export function storeSizes(at: usize): void {
-${stores(sizes.map((s) => s / 8), 16)}
+${stores(
+  sizes.map((s) => s / 8),
+  16,
+)}
 }
 
 /** u8 pages of a span. */

@@ -7,15 +7,22 @@
 //   else                                                                         return its blocks to their spans
 // Every function here works on a record given to it, since a reaper empties the caches of others.
 
-import {
-  Arena, CacheList, CachedBlock, ClassInfo, Heap, MAX_NODES, PAGE_SHIFT, RemoteList, Thread,
-} from "./layout";
+import { Arena, CacheList, CachedBlock, ClassInfo, Heap, MAX_NODES, PAGE_SHIFT, Thread } from "./layout";
 import { cacheList, heap, lengthOf, nearest, remoteList, sentinel, theHeap } from "./instance";
 import { RANK_CENTRAL, acquire, release } from "./lock";
 import { CLASSES, classInfo } from "./size-class";
 import { arenaOf, tagFor, tagOf } from "./page-map";
 import {
-  centralOf, hasFreeBlocks, hasTransferRoom, makeCentral, putBatch, releaseIdleSpans, returnBlocks, spanOf, takeBatch, takeBlocks,
+  centralOf,
+  hasFreeBlocks,
+  hasTransferRoom,
+  makeCentral,
+  putBatch,
+  releaseIdleSpans,
+  returnBlocks,
+  spanOf,
+  takeBatch,
+  takeBlocks,
 } from "./central";
 import { classOfLabel, loadLabel, nodeOfLabel } from "./page-heap";
 import { REMOTE_COST, costOf, handOver, takeRemote } from "./remote";
@@ -219,7 +226,7 @@ export function freeRemote(t: usize, node: u32, c: u32, block: usize): void {
   const word = load<u64>(list);
   const cost = (word >> 32) + costOf(classInfo(c).size);
   store<u64>(block, word);
-  store<u64>(list, (cost << 32) | <u64>block);
+  store<u64>(list, (cost << 32) | (<u64>block));
   record.remoteFrees += 1;
   if (cost >= REMOTE_COST && returnCarry(t)) {
     tick(t);
@@ -265,7 +272,7 @@ function scavenge(t: usize): void {
   }
   record.capacity = capacity;
   for (let node: u32 = 0; node < MAX_NODES; ++node) {
-    if (changetype<RemoteList>(remoteList(t, node)).head && !handOver(t, node)) break;
+    if (!handOver(t, node)) break;
   }
 }
 
@@ -301,7 +308,7 @@ export function sortOut(t: usize): bool {
 
 /** Returns the batches of a transfer cache to their spans. False if a lock is out of reach. */
 export function emptyTransferCache(t: usize, central: usize): bool {
-  for (let more = true; more; ) {
+  for (let more = true; more;) {
     if (!returnCarry(t) || !acquire(central, RANK_CENTRAL)) return false;
     more = takeBatch(central, t);
     if (!more) releaseIdleSpans(central);

@@ -2,19 +2,40 @@
 // from a change. The words are written under topologyLock by whoever handles changes, and read by every thread without a lock.
 
 import {
-  Arena, Central, DISTANCES, Heap, KIND_LARGE, KIND_SMALL, MAX_NODES, MAX_VCPUS, PAGE_OWNED, Span, Thread, VCPU_NODE,
+  Arena,
+  Central,
+  DISTANCES,
+  Heap,
+  KIND_LARGE,
+  KIND_SMALL,
+  MAX_NODES,
+  MAX_VCPUS,
+  PAGE_OWNED,
+  Span,
+  Thread,
+  VCPU_NODE,
 } from "./layout";
 import { EBUSY, EINVAL, ENOMEM, heap, setHome, theHeap, thread } from "./instance";
 import { RANK_CENTRAL, RANK_PAGE_HEAP, RANK_TOPOLOGY, acquire, release } from "./lock";
-import { arenaOf, entryOf, flagsOf, nodeOfPage, tagFor } from "./page-map";
+import { entryOf, flagsOf, nodeOfPage, tagFor } from "./page-map";
 import { fileRun, freeRunAt, freeRunCovering, isPlain, remove } from "./free-run";
 import { makeArena } from "./metadata";
 import {
-  classOfLabel, endOfPages, kindOf, labelOf, loadLabel, majority, nodeOfLabel, placePage, setTags, spanAt, storeLabel,
+  classOfLabel,
+  endOfPages,
+  kindOf,
+  labelOf,
+  loadLabel,
+  majority,
+  nodeOfLabel,
+  placePage,
+  setTags,
+  spanAt,
+  storeLabel,
 } from "./page-heap";
 import { adopt, centralOf, disown, makeCentral } from "./central";
 import { drainNode, emptyTransferCache, sortOut } from "./thread-cache";
-import { homeFor, writeOrder } from "./policy";
+import { homeOf, writeOrder } from "./policy";
 
 /** Pages re-filed under one hold of the page heap's lock. */
 const REFILE_PAGES: u32 = 64;
@@ -35,10 +56,10 @@ export function observe(): void {
   for (let i = 0; i < SEQLOCK_READS; ++i) {
     const sequence = atomic.load<u32>(heap, offsetof<Heap>("sequence"));
     record.node = atomic.load<u8>(heap + record.vcpu, VCPU_NODE);
-    record.home = homeFor(record, record.node);
-    writeOrder(t, record.home);
+    writeOrder(t);
     if ((sequence & 1) == 0 && atomic.load<u32>(heap, offsetof<Heap>("sequence")) == sequence) break;
   }
+  record.home = homeOf(t);
   record.epoch = epoch;
   setHome(tagFor(record.home, 0), epoch);
   sortOut(t);
@@ -125,7 +146,7 @@ export function finishRebind(): i32 {
   for (let page = h.rebindFirst; page < end && error == 0; page += REFILE_PAGES) {
     error = movePages(page, min<u32>(page + REFILE_PAGES, end), h.rebindNode);
   }
-  for (let page = spanStart(h.rebindFirst); page < end && error == 0; ) {
+  for (let page = spanStart(h.rebindFirst); page < end && error == 0;) {
     const header = spanAt(page);
     if (header) page = relabel(header, page);
     else page += max<u32>(1, freeRunAt(page));

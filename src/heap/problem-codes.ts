@@ -47,7 +47,6 @@ export enum Problem {
   LIST_COUNT,
   TRANSFER_COUNT,
   BATCH_LENGTH,
-  QUEUE_COUNT,
   // threads
   SLOT,
   SLOT_KEY,

@@ -97,7 +97,6 @@ const SAY: Record<Problem, Say> = {
   [Problem.LIST_COUNT]: (_, b, c) => `the occupancy lists hold ${c} of ${b} spans with free blocks`,
   [Problem.TRANSFER_COUNT]: (a, b, c) => `the transfer cache of ${list(a)} counts ${c} batches and has ${b}`,
   [Problem.BATCH_LENGTH]: (a, b, c) => `the batch at ${hex(a)} has ${b} blocks instead of ${c}`,
-  [Problem.QUEUE_COUNT]: (a, b, c) => `the remote queue of node ${a} counts ${c} batches and has ${b}`,
   [Problem.SLOT]: (a, b) => `slot ${a} is in state ${b}`,
   [Problem.SLOT_KEY]: (a, b, c) => `slot ${a} has the key ${c}${a === b ? "" : `, as slot ${b} has`}`,
   [Problem.THREAD_FIELD]: (a, b, c) => `${WORDS[(a & 0xffff) as Word]} of the thread in slot ${a >>> 16} is ${c} (${b})`,

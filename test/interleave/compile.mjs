@@ -1,32 +1,26 @@
-// AssemblyScript to a release binary, in memory, with the options of the heap's own build.
+// AssemblyScript to a binary, in memory, with the options of a target of asconfig.json.
 
+import { readFile } from "node:fs/promises";
 import { fileURLToPath } from "node:url";
 import asc from "assemblyscript/asc";
 
 const root = fileURLToPath(new URL("../../", import.meta.url));
 
-/** Compiles `entry` (a path from the package's root). `sources` replaces files: path from the root -> text. */
-export async function compile(entry, { sources = {}, debug = false } = {}) {
-  const { readFile } = await import("node:fs/promises");
+/**
+ * Compiles `entry`, a path from the package's root. `sources` replaces files: path from the root -> text. `named` keeps the names of
+ * functions; the code is the same.
+ */
+export async function compile(entry, { target = "release", sources = {}, named = false } = {}) {
   let binary;
-  const flags = [
-    entry, "--outFile", "out.wasm", "--config", "none", "--baseDir", root, "--transform", `${root}assembly/no-inline.mjs`,
-    "-O3", "--converge", "--noAssert", "--runtime", "stub", "--importMemory", "--sharedMemory", "--noExportMemory",
-    "--initialMemory", "1", "--maximumMemory", "65536", "--enable", "threads", "--enable", "simd", "--uncheckedBehavior", "always", "--use", "abort=",
-  ];
-  if (debug) flags.push("--debug");
-  const { error, stderr } = await asc.main(flags, {
-    readFile: async (name, baseDir) => {
-      if (name in sources) return sources[name];
-      try {
-        return await readFile(name.startsWith("/") ? name : `${baseDir}/${name}`, "utf8");
-      } catch {
-        return null;
-      }
-    },
-    writeFile: (_, contents) => void (binary = contents),
-    listFiles: () => [],
-  });
-  if (error) throw new Error(`${error.message}\n${stderr.toString()}`);
+  const read = async (name, baseDir) => {
+    const path = name.startsWith("/") ? name.slice(root.length) : name;
+    if (path in sources) return sources[path];
+    return readFile(name.startsWith("/") ? name : `${baseDir}/${name}`, "utf8").catch(() => null);
+  };
+  const { error, stderr } = await asc.main([
+    entry, "--outFile", "out.wasm", "--baseDir", root, "--config", `${root}asconfig.json`, "--target", target,
+    "--transform", `${root}assembly/no-inline.mjs`, ...(named ? ["--debug"] : []),
+  ], { readFile: read, writeFile: (_, contents) => void (binary = contents), listFiles: () => [] });
+  if (error) throw new Error(`${entry}: ${error.message}\n${stderr.toString()}`);
   return binary;
 }

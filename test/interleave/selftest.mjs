@@ -29,7 +29,7 @@ function watched(scenario, ends) {
   };
 }
 
-const built = instrument(await compile("test/interleave/toys/toys.ts"));
+const built = instrument(await compile("test/interleave/toys/toys.ts", { named: true }));
 console.log(["toy", "states", "everywhere", "ends", "outcome"].map((h, i) => (i ? h.padStart(11) : h.padEnd(32))).join(""));
 for (const [name, { scenario, fails, races, outcomes, kills = 0 }] of Object.entries(toys)) {
   if (!name.includes(only)) continue;

@@ -76,7 +76,8 @@ export class Thread {
     this.timed = false;
     this.waitResult = 0;
     this.next = 0; // step
-    this.results = [];
+    this.history = []; // calls that have returned: [export, ...arguments], null = nothing was to do
+    this.results = []; // what they returned
     this.call = null; // [export, ...arguments] under way
     this.tail = this.noTail;
     this.log.clear();
@@ -135,10 +136,7 @@ export class Thread {
       result = this.exports[this.call[0]](...this.call.slice(1));
     } else {
       this.call = this.upcoming();
-      if (this.call === null) {
-        this.results.push(0);
-        return true;
-      }
+      if (this.call === null) return this.returned(0);
       this.started = true;
       result = this.exports[this.call[0]](...this.call.slice(1));
     }
@@ -148,8 +146,13 @@ export class Thread {
       return false;
     }
     this.started = false;
+    return this.returned(typeof result === "number" ? result >>> 0 : 0);
+  }
+
+  returned(result) {
+    this.history.push(this.call);
+    this.results.push(result);
     this.call = null;
-    this.results.push(typeof result === "number" ? result >>> 0 : 0);
     return true;
   }
 
@@ -169,19 +172,20 @@ export class Thread {
 
   bytes() {
     const { scratch } = this.machine;
-    const { op, call, results } = this;
+    const { op } = this;
     let at = 0;
     const put = (value) => void (at = scratch.writeInt32LE(value | 0, at));
+    const putCall = (call) => {
+      put(call ? call.length : 0);
+      call?.forEach((part, i) => put(i ? part : this.machine.exportNumber(part)));
+    };
     const lives = this.status === Status.Ready || this.status === Status.Blocked;
     put(this.status | (lives && this.started ? 16 : 0) | (lives && this.timed ? 32 : 0) | (this.next << 8));
     put(this.tail.id);
-    put(results.length);
-    for (const result of results) put(result);
-    put(call ? call.length : 0);
-    if (call) {
-      put(this.machine.exportNumber(call[0]));
-      for (let i = 1; i < call.length; ++i) put(call[i]);
-    }
+    put(this.results.length);
+    this.results.forEach(put);
+    this.history.forEach(putCall);
+    putCall(this.call);
     if (lives) {
       for (const field of [op.kind, op.address, op.size, op.point, op.source, this.waitAddress, this.waitResult]) put(field);
       for (const value of this.globals()) at = typeof value === "bigint" ? scratch.writeBigInt64LE(value, at) : scratch.writeDoubleLE(value, at);
@@ -209,9 +213,13 @@ export class Thread {
     this.timed = (head & 32) !== 0;
     this.next = head >>> 8;
     this.tail = machine.contention.tail(take());
+    const takeCall = () => {
+      const length = take();
+      return length ? [machine.exportName(take()), ...Array.from({ length: length - 1 }, () => take() >>> 0)] : null;
+    };
     this.results = Array.from({ length: take() }, () => take() >>> 0);
-    const words = take();
-    this.call = words ? [machine.exportName(take()), ...Array.from({ length: words - 1 }, take)] : null;
+    this.history = this.results.map(takeCall);
+    this.call = takeCall();
     if (this.status === Status.Ready || this.status === Status.Blocked) {
       this.op = { kind: take(), address: take(), size: take(), point: take(), source: take() };
       this.waitAddress = take();

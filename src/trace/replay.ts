@@ -2,9 +2,9 @@
 // runs its share in WebAssembly (assembly/replay.ts); here is the conducting: memory, workers, rounds, kills, the storm, the audit.
 
 import { Worker } from "node:worker_threads";
-import { audit } from "./audit.js";
+import { inspect, type HeapStats, type Inspector } from "../heap/inspect.js";
 import { pause, Seat, watch } from "./crew.js";
-import { compile, HEAP_PAGE, instantiate, type Modules, WASM_PAGE } from "./engine.js";
+import { compile, type Engine, HEAP_PAGE, instantiate, type Modules, WASM_PAGE } from "./engine.js";
 import { FREE, REALLOC, type Trace } from "./format.js";
 import { type Area, deal, type Deal, histogramsOf, layOut, resetRound, workerRecord, writePlan } from "./plan.js";
 import { seeded } from "./random.js";
@@ -57,11 +57,19 @@ export interface ReplayProgress {
   readonly killed: number;
 }
 
+export interface ReplayOutcome {
+  readonly result: ReplayResult;
+  /** Figures of the heap at the end of the last round, before what the trace left alive was freed. */
+  readonly stats: HeapStats | undefined;
+  /** Seconds each worker was at it. */
+  readonly workerSeconds: readonly number[];
+}
+
 /**
  * Replays `trace` and checks everything that can be checked.
  * @throws {PlanError} where the trace cannot be laid beside a heap. What goes wrong in the replay is in the result.
  */
-export async function replayTrace(trace: Trace, options: ReplayOptions = {}): Promise<ReplayResult> {
+export async function replayTrace(trace: Trace, options: ReplayOptions = {}): Promise<ReplayOutcome> {
   const replay = await Replay.prepare(trace, options);
   try {
     await replay.play();
@@ -70,8 +78,10 @@ export async function replayTrace(trace: Trace, options: ReplayOptions = {}): Pr
   } finally {
     await replay.dismiss();
   }
-  return replay.result();
+  return replay.outcome();
 }
+
+type Four = [WebAssembly.Module, WebAssembly.Module, WebAssembly.Module, WebAssembly.Module];
 
 class Replay {
   readonly failures: string[] = [];
@@ -88,6 +98,7 @@ class Replay {
   private seconds = 0;
   private topologyChanges = 0;
   private problems: string[] = [];
+  private stats: HeapStats | undefined;
   private unaccounted = 0;
   private leaked = 0;
 
@@ -98,7 +109,8 @@ class Replay {
     private readonly memory: WebAssembly.Memory,
     private readonly area: Area,
     private readonly dealt: Deal,
-    private readonly host: Awaited<ReturnType<typeof instantiate>>,
+    private readonly host: Engine,
+    private readonly inspector: Inspector,
   ) {
     this.words = new Uint32Array(memory.buffer, 0, area.end >> 2);
     this.random = seeded(options.seed);
@@ -120,7 +132,7 @@ class Replay {
     const area = layOut(trace, options.threads, WASM_PAGE);
     const limit = Math.min(Math.floor(options.maxMemory / WASM_PAGE), 65536 - area.end / WASM_PAGE);
     const memory = new WebAssembly.Memory({ initial: area.end / WASM_PAGE + 1, maximum: area.end / WASM_PAGE + limit, shared: true });
-    const [heap, replay, create] = await Promise.all([compile("heap.wasm"), compile("replay.wasm"), compile("create.wasm")]);
+    const [heap, replay, create, inspector] = await Promise.all(["heap.wasm", "replay.wasm", "create.wasm", "inspect.wasm"].map(compile)) as Four;
     const creator = (await WebAssembly.instantiate(create, { env: { memory } })).exports as {
       create(base: number, end: number, limitPages: number, nodes: number, flags: number): number;
     };
@@ -132,7 +144,7 @@ class Replay {
     host.replay.bindHost(area.end);
     // No right to block: this thread is the one that deaths are confirmed on.
     if (host.heap.attach(area.end, HOST_KEY, options.threads + 1, 0) === 0) throw new Error(`the host cannot attach to the heap: errno ${host.heap.errno()}`);
-    return new Replay(trace, options, modules, memory, area, dealt, host);
+    return new Replay(trace, options, modules, memory, area, dealt, host, inspect(memory, area.end, inspector));
   }
 
   /** Runs the trace, as often as the kills take, and audits the heap. */
@@ -149,12 +161,12 @@ class Replay {
       resetRound(this.memory.buffer as unknown as SharedArrayBuffer, this.area, threads, this.round);
       await this.runRound();
       last = this.killed >= kill || this.countFailures() > 0;
-      if (last) await this.auditHeap("with the trace's live objects");
+      if (last) this.auditHeap("with the trace's live objects");
       await this.watched(Promise.all(this.seats.map((seat) => seat.command("freeRest"))), "freeing what is left");
     }
     await Promise.all(this.seats.map((seat) => seat.command("detach")));
     await this.stormCommand("detach");
-    await this.auditHeap("after all is freed");
+    this.auditHeap("after all is freed");
     const live = new DataView(this.memory.buffer).getBigInt64(this.area.control + L.CONTROL_LIVE, true);
     if (live !== 0n && this.countFailures() === 0) this.failures.push(`${live} bytes are still counted as live`);
   }
@@ -274,18 +286,19 @@ class Replay {
   }
 
   /** Walks the heap, all being still, and compares it block by block with the object table. */
-  private async auditHeap(when: string): Promise<void> {
-    const live: { address: number; size: number }[] = [];
+  private auditHeap(when: string): void {
     const { words, area } = this;
+    const live = new Uint32Array(area.objectCount);
+    let count = 0;
     for (let id = 0; id < area.objectCount; ++id) {
-      const at = (area.objects + id * L.OBJECT_BYTES) >> 2;
-      if (words[at + (L.OBJECT_STATE >> 2)] === L.STATE_LIVE) live.push({ address: words[at]!, size: words[at + (L.OBJECT_SIZE >> 2)]! });
+      const object = (area.objects + id * L.OBJECT_BYTES) >> 2;
+      if (words[object + (L.OBJECT_STATE >> 2)] === L.STATE_LIVE) live[count++] = words[object + (L.OBJECT_ADDRESS >> 2)]!;
     }
-    const { problems, lost } = await audit(this.memory, area.end, live);
+    const { problems, unaccounted } = this.inspector.walk({ live: live.subarray(0, count) });
     this.problems.push(...problems.map((problem) => `${when}: ${problem}`));
-    this.unaccounted = lost.length;
-    const leaks = unexplained(lost, this.cutOff);
-    this.leaked = leaks.reduce((sum, block) => sum + block.bytes, 0);
+    this.unaccounted = unaccounted.length;
+    this.leaked = unexplained(unaccounted, this.cutOff).reduce((sum, block) => sum + block.size, 0);
+    this.stats ??= this.inspector.stats();
   }
 
   private watched<T>(work: Promise<T>, what: string): Promise<T> {
@@ -332,7 +345,11 @@ class Replay {
     });
   }
 
-  result(): ReplayResult {
+  outcome(): ReplayOutcome {
+    return { result: this.result(), stats: this.stats, workerSeconds: this.workerSeconds };
+  }
+
+  private result(): ReplayResult {
     const { trace, options, area, host, seats } = this;
     const { threads, nodes } = options;
     const view = new DataView(this.memory.buffer);

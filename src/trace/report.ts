@@ -1,5 +1,6 @@
 // What a replay found: the result that is printed as JSON, and the words for what went wrong.
 
+import type { UnaccountedBlock } from "../heap/inspect.js";
 import { FREE, type Trace } from "./format.js";
 import * as L from "./replay-layout.js";
 
@@ -66,32 +67,26 @@ export interface CutOffCall {
   readonly size: number;
 }
 
-/** A block outside the heap's lists that no object owns. */
-export interface LostBlock {
-  readonly address: number;
-  readonly bytes: number;
-}
-
 /**
  * Blocks no kill explains. A call that was cut off explains one block: the one it was freeing or moving, or one of at least
  * the size it was asking for and at most four pages or twice that size, whichever is more.
  */
-export function unexplained(lost: readonly LostBlock[], calls: readonly CutOffCall[]): LostBlock[] {
+export function unexplained(lost: readonly UnaccountedBlock[], calls: readonly CutOffCall[]): UnaccountedBlock[] {
   const open = new Set(calls);
-  const byBlock = (block: LostBlock): CutOffCall | undefined => [...open].find((call) => call.block === block.address);
-  const bySize = (block: LostBlock): CutOffCall | undefined =>
+  const byBlock = (block: UnaccountedBlock): CutOffCall | undefined => [...open].find((call) => call.block === block.ptr);
+  const bySize = (block: UnaccountedBlock): CutOffCall | undefined =>
     [...open]
-      .filter((call) => call.op !== FREE && call.size <= block.bytes && block.bytes <= Math.max(4 * 8192, call.size * 2))
+      .filter((call) => call.op !== FREE && call.size <= block.size && block.size <= Math.max(4 * 8192, call.size * 2))
       .sort((a, b) => b.size - a.size)[0];
   // The exact matches first: one of the others might take a call that another block needs.
-  const rest: LostBlock[] = [];
+  const rest: UnaccountedBlock[] = [];
   for (const block of lost) {
     const call = byBlock(block);
     if (call) open.delete(call);
     else rest.push(block);
   }
   return rest
-    .sort((a, b) => b.bytes - a.bytes)
+    .sort((a, b) => b.size - a.size)
     .filter((block) => {
       const call = bySize(block);
       if (call) open.delete(call);

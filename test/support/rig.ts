@@ -19,9 +19,34 @@ export function moduleOf(name: string): WebAssembly.Module {
 
 /** What an instance of heap.wasm exports. Pointers come back signed; `Rig.malloc` makes them addresses. */
 export type HeapExports = Record<
-  | "attach" | "detach" | "reap" | "malloc" | "free" | "calloc" | "realloc" | "memalign" | "aligned_alloc" | "posix_memalign"
-  | "malloc_usable_size" | "malloc_trim" | "mallocOnNode" | "errno" | "badCall" | "setPolicy" | "setWeight" | "setNodes" | "setDistance"
-  | "setVcpuNode" | "setNodeLimit" | "rebind" | "moveThread" | "settle" | "nodeOf" | "threadNode" | "threadId" | "epoch",
+  | "attach"
+  | "detach"
+  | "reap"
+  | "malloc"
+  | "free"
+  | "calloc"
+  | "realloc"
+  | "memalign"
+  | "aligned_alloc"
+  | "posix_memalign"
+  | "malloc_usable_size"
+  | "malloc_trim"
+  | "mallocOnNode"
+  | "errno"
+  | "badCall"
+  | "setPolicy"
+  | "setWeight"
+  | "setNodes"
+  | "setDistance"
+  | "setVcpuNode"
+  | "setNodeLimit"
+  | "rebind"
+  | "moveThread"
+  | "settle"
+  | "nodeOf"
+  | "threadNode"
+  | "threadId"
+  | "epoch",
   (...args: number[]) => number
 >;
 

@@ -7,13 +7,28 @@ const isolation = {
   "Cross-Origin-Embedder-Policy": "require-corp",
 };
 
-const flags = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync"];
+const flags = [
+  "--no-sandbox",
+  "--disable-gpu",
+  "--disable-quic",
+  "--no-first-run",
+  "--disable-background-networking",
+  "--disable-component-update",
+  "--disable-sync",
+];
 
 export default defineConfig({
   test: {
     projects: [
       {
-        test: { name: "node", include: ["test/node/**/*.test.ts"], environment: "node", pool: "forks", testTimeout: 60_000, hookTimeout: 60_000 },
+        test: {
+          name: "node",
+          include: ["test/node/**/*.test.ts"],
+          environment: "node",
+          pool: "forks",
+          testTimeout: 60_000,
+          hookTimeout: 60_000,
+        },
       },
       {
         server: { headers: isolation },

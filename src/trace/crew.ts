@@ -89,15 +89,18 @@ export async function watch<T>(work: Promise<T>, progress: () => number, stuck: 
   const hung = new Promise<never>((_, reject) => {
     let last = progress();
     let since = performance.now();
-    timer = setInterval(() => {
-      const now = progress();
-      if (now !== last) {
-        last = now;
-        since = performance.now();
-      } else if (performance.now() - since > patience) {
-        reject(new CrewError(`nothing moved for ${patience / 1000} s: ${stuck()}`));
-      }
-    }, Math.min(1000, patience / 4));
+    timer = setInterval(
+      () => {
+        const now = progress();
+        if (now !== last) {
+          last = now;
+          since = performance.now();
+        } else if (performance.now() - since > patience) {
+          reject(new CrewError(`nothing moved for ${patience / 1000} s: ${stuck()}`));
+        }
+      },
+      Math.min(1000, patience / 4),
+    );
   });
   try {
     return await Promise.race([work, hung]);

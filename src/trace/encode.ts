@@ -1,7 +1,17 @@
 // The writer of the trace format, for tests and for recorders written in JavaScript.
 
 import {
-  ALIGNED, CHECKSUM_START, checksumStep, EXIT, FIXED_HEADER_BYTES, FREE, MAGIC, REALLOC, TAG_RELATIVE, TAG_THREAD, VERSION,
+  ALIGNED,
+  CHECKSUM_START,
+  checksumStep,
+  EXIT,
+  FIXED_HEADER_BYTES,
+  FREE,
+  MAGIC,
+  REALLOC,
+  TAG_RELATIVE,
+  TAG_THREAD,
+  VERSION,
 } from "./format.js";
 
 /** One event as a recorder sees it. `object` is ignored for allocations: the k-th one makes object k. */

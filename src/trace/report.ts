@@ -99,7 +99,10 @@ const OPS = ["malloc", "calloc", "memalign", "realloc", "free", "exit"];
 
 /** A failure slot of a worker in words. */
 export function describeFailure(trace: Trace, worker: number, kind: number, event: number, address: number, detail: number): string {
-  const where = kind === L.FAILURE_DAMAGED_AT_END ? `worker ${worker}` : `worker ${worker}, event ${event} (${OPS[trace.ops[event]!]}, object ${trace.objectOf[event]})`;
+  const where =
+    kind === L.FAILURE_DAMAGED_AT_END
+      ? `worker ${worker}`
+      : `worker ${worker}, event ${event} (${OPS[trace.ops[event]!]}, object ${trace.objectOf[event]})`;
   switch (kind) {
     case L.FAILURE_NO_MEMORY:
       return `${where}: no memory for ${detail} bytes`;
@@ -150,4 +153,3 @@ export function quantiles(histograms: readonly DataView[]): Quantiles & { sample
   };
   return { samples, p50: at(0.5), p999: at(0.999), max: Math.round(max) };
 }
-

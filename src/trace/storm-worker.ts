@@ -38,7 +38,8 @@ const objects = new Uint32Array(data.memory.buffer, data.objects, data.objectCou
 const basePage = data.heapBase / HEAP_PAGE;
 const port = parentPort!;
 replay.bindHost(data.heapBase);
-if (heap.attach(data.heapBase, data.key, data.workers, MAY_BLOCK) === 0) throw new Error(`the storm cannot attach to the heap: errno ${heap.errno()}`);
+if (heap.attach(data.heapBase, data.key, data.workers, MAY_BLOCK) === 0)
+  throw new Error(`the storm cannot attach to the heap: errno ${heap.errno()}`);
 
 const below = (n: number): number => Math.floor(random() * n);
 

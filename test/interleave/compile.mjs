@@ -17,10 +17,23 @@ export async function compile(entry, { target = "release", sources = {}, named =
     if (path in sources) return sources[path];
     return readFile(name.startsWith("/") ? name : `${baseDir}/${name}`, "utf8").catch(() => null);
   };
-  const { error, stderr } = await asc.main([
-    entry, "--outFile", "out.wasm", "--baseDir", root, "--config", `${root}asconfig.json`, "--target", target,
-    "--transform", `${root}assembly/no-inline.mjs`, ...(named ? ["--debug"] : []),
-  ], { readFile: read, writeFile: (_, contents) => void (binary = contents), listFiles: () => [] });
+  const { error, stderr } = await asc.main(
+    [
+      entry,
+      "--outFile",
+      "out.wasm",
+      "--baseDir",
+      root,
+      "--config",
+      `${root}asconfig.json`,
+      "--target",
+      target,
+      "--transform",
+      `${root}assembly/no-inline.mjs`,
+      ...(named ? ["--debug"] : []),
+    ],
+    { readFile: read, writeFile: (_, contents) => void (binary = contents), listFiles: () => [] },
+  );
   if (error) throw new Error(`${entry}: ${error.message}\n${stderr.toString()}`);
   return binary;
 }

@@ -9,8 +9,12 @@ import { unclaimed } from "./ledger.mjs";
 /** Where the heap of a scenario begins. */
 export const BASE = 65536;
 
-const problemNames = /enum Problem \{([\s\S]*?)\n\}/.exec(readFileSync(new URL("../../src/heap/problem-codes.ts", import.meta.url), "utf8"))[1]
-  .replace(/\/\/.*$/gm, "").split(",").map((name) => name.trim()).filter(Boolean);
+const problemNames = /enum Problem \{([\s\S]*?)\n\}/
+  .exec(readFileSync(new URL("../../src/heap/problem-codes.ts", import.meta.url), "utf8"))[1]
+  .replace(/\/\/.*$/gm, "")
+  .split(",")
+  .map((name) => name.trim())
+  .filter(Boolean);
 
 /** Compiles and instruments the heap. `sources` replaces files of it, `edit` the linear text of its release binary. */
 export async function loadHeap({ sources, target = "release", edit = (binary) => binary } = {}) {
@@ -36,7 +40,10 @@ export const keyOf = (id) => 101 + id;
  * they start; `call(id, export, ...)` is a call by thread `id`. `expect(machine, heap)` adds a check of its own, `heap` a view of
  * the memory at the end.
  */
-export function heapScenario(built, { pages = 2, growth = 0, nodes = 1, flags = 0, threads, prepare, expect, mayFail = false, lossless = false, timeouts }) {
+export function heapScenario(
+  built,
+  { pages = 2, growth = 0, nodes = 1, flags = 0, threads, prepare, expect, mayFail = false, lossless = false, timeouts },
+) {
   const check = new EndCheck(built, { mayFail, lossless, expect, flags });
   return {
     memoryPages: 1 + pages + growth,
@@ -53,7 +60,8 @@ export function heapScenario(built, { pages = 2, growth = 0, nodes = 1, flags = 
         return result;
       };
       threads.forEach(({ attached = true, vcpu }, id) => {
-        if (attached && !call(id, "attach", BASE, keyOf(id), vcpu ?? id, constants.THREAD_MAY_BLOCK)) throw new Error(`thread ${id} cannot attach`);
+        if (attached && !call(id, "attach", BASE, keyOf(id), vcpu ?? id, constants.THREAD_MAY_BLOCK))
+          throw new Error(`thread ${id} cannot attach`);
       });
       prepare?.(call, machine);
     },
@@ -117,7 +125,12 @@ export class EndCheck {
     const others = found.filter(({ name }) => name !== "UNACCOUNTED");
     const excess = missing.filter(({ a }) => !ledger.inFlight.includes(a)).length - ledger.mayLose;
     if (others.length || excess > 0) {
-      return { wrong: `walk: ${[...others, ...(excess > 0 ? missing : [])].slice(0, 4).map(({ name, a, b, c }) => `${name} ${a} ${b} ${c}`).join("; ")}` };
+      return {
+        wrong: `walk: ${[...others, ...(excess > 0 ? missing : [])]
+          .slice(0, 4)
+          .map(({ name, a, b, c }) => `${name} ${a} ${b} ${c}`)
+          .join("; ")}`,
+      };
     }
     return { missing };
   }

@@ -18,10 +18,14 @@ const IMPORTS = [
 function body(op) {
   const operands = op.operands.map((_, i) => `(local.get $${i})`).join(" ");
   switch (op.name) {
-    case "memory.atomic.notify": return `(call $loom.notify (local.get $p) ${operands})`;
-    case "memory.atomic.wait32": return "(call $loom.wait (local.get $p) (i64.extend_i32_s (local.get $0)) (local.get $1))";
-    case "memory.atomic.wait64": return `(call $loom.wait (local.get $p) ${operands})`;
-    default: return `(${op.name} (local.get $p) ${operands})`;
+    case "memory.atomic.notify":
+      return `(call $loom.notify (local.get $p) ${operands})`;
+    case "memory.atomic.wait32":
+      return "(call $loom.wait (local.get $p) (i64.extend_i32_s (local.get $0)) (local.get $1))";
+    case "memory.atomic.wait64":
+      return `(call $loom.wait (local.get $p) ${operands})`;
+    default:
+      return `(${op.name} (local.get $p) ${operands})`;
   }
 }
 

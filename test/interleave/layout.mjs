@@ -37,7 +37,16 @@ export function nameIn(base, words, address) {
   const offset = address - base;
   if (offset < 0) return `@${address}`;
   if (offset < c.CLASS_INFO) return `Heap.${fieldAt("Heap", offset)}`;
-  const tables = [["CLASS_INFO", 16], ["SIZE_TO_CLASS", 1], ["DISTANCES", 1], ["VCPU_NODE", 1], ["ARENAS", 4], ["SLOTS", 8], ["THREADS", 4], ["ROOT", 4]];
+  const tables = [
+    ["CLASS_INFO", 16],
+    ["SIZE_TO_CLASS", 1],
+    ["DISTANCES", 1],
+    ["VCPU_NODE", 1],
+    ["ARENAS", 4],
+    ["SLOTS", 8],
+    ["THREADS", 4],
+    ["ROOT", 4],
+  ];
   if (offset >= c.NO_LEAF && offset < c.HEAP_BYTES) return offset < c.NO_LEAF + 8 ? "sentinel" : "noLeaf";
   if (offset < c.NO_LEAF) {
     const [name, size] = tables.findLast(([table]) => c[table] <= offset);
@@ -58,7 +67,12 @@ export function nameIn(base, words, address) {
   }
   const leaf = word(base + c.ROOT);
   if (leaf !== base + c.NO_LEAF && address >= leaf && address < leaf + c.LEAF_BYTES) {
-    const [name, size] = [["LEAF_TAGS", 2], ["LEAF_ENTRIES", 4], ["LEAF_NODES", 1], ["LEAF_FLAGS", 1]].findLast(([table]) => c[table] <= address - leaf);
+    const [name, size] = [
+      ["LEAF_TAGS", 2],
+      ["LEAF_ENTRIES", 4],
+      ["LEAF_NODES", 1],
+      ["LEAF_FLAGS", 1],
+    ].findLast(([table]) => c[table] <= address - leaf);
     return `${{ LEAF_TAGS: "tag", LEAF_ENTRIES: "entry", LEAF_NODES: "node", LEAF_FLAGS: "flags" }[name]}[${Math.floor((address - leaf - c[name]) / size)}]`;
   }
   return `${kindOfPage(words, leaf, address)}[${address.toString(16)}]`;

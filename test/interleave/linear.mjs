@@ -5,7 +5,19 @@ import binaryen from "assemblyscript/binaryen";
 
 /** Kinds of points: memory operations, and the places between a thread's calls. */
 export const Kind = {
-  Call: 0, Load: 1, Store: 2, Rmw: 3, Cas: 4, Wait: 5, Notify: 6, PlainLoad: 7, PlainStore: 8, Bulk: 9, Wake: 10, Size: 11, Grow: 12,
+  Call: 0,
+  Load: 1,
+  Store: 2,
+  Rmw: 3,
+  Cas: 4,
+  Wait: 5,
+  Notify: 6,
+  PlainLoad: 7,
+  PlainStore: 8,
+  Bulk: 9,
+  Wake: 10,
+  Size: 11,
+  Grow: 12,
 };
 export const kindNames = Object.keys(Kind);
 
@@ -18,8 +30,16 @@ export const isPlain = (kind) => plain.has(kind);
 
 // Not `All`: that also turns on encodings which engines do not read yet.
 const F = binaryen.Features;
-const FEATURES = F.MutableGlobals | F.SignExt | F.Atomics | F.BulkMemory | F.BulkMemoryOpt | F.NontrappingFPToInt | F.SIMD128
-  | F.Multivalue | F.ReferenceTypes;
+const FEATURES =
+  F.MutableGlobals |
+  F.SignExt |
+  F.Atomics |
+  F.BulkMemory |
+  F.BulkMemoryOpt |
+  F.NontrappingFPToInt |
+  F.SIMD128 |
+  F.Multivalue |
+  F.ReferenceTypes;
 
 /** Lines of the module's linear text. */
 export function disassemble(wasm) {
@@ -59,20 +79,39 @@ export function parseOperation(line) {
     const [, indent, type, atomic = "", base, rest, immediates] = m;
     const cas = rest.includes("cmpxchg");
     const bits = /^\d+/.exec(base === "rmw" ? rest : rest)?.[0];
-    const kind = base === "load" ? (atomic ? Kind.Load : Kind.PlainLoad)
-      : base === "store" ? (atomic ? Kind.Store : Kind.PlainStore)
-      : cas ? Kind.Cas : Kind.Rmw;
+    const kind =
+      base === "load"
+        ? atomic
+          ? Kind.Load
+          : Kind.PlainLoad
+        : base === "store"
+          ? atomic
+            ? Kind.Store
+            : Kind.PlainStore
+          : cas
+            ? Kind.Cas
+            : Kind.Rmw;
     return {
-      indent, kind, name: `${type}.${atomic}${base}${rest}`, size: bits ? bits / 8 : typeSize[type], offset: offsetIn(immediates),
-      operands: base === "load" ? [] : cas ? [type, type] : [type], result: base === "store" ? null : type,
+      indent,
+      kind,
+      name: `${type}.${atomic}${base}${rest}`,
+      size: bits ? bits / 8 : typeSize[type],
+      offset: offsetIn(immediates),
+      operands: base === "load" ? [] : cas ? [type, type] : [type],
+      result: base === "store" ? null : type,
     };
   }
   if ((m = WAITING.exec(line))) {
     const [, indent, what, immediates] = m;
     const value = what === "wait64" ? "i64" : "i32";
     return {
-      indent, kind: what === "notify" ? Kind.Notify : Kind.Wait, name: `memory.atomic.${what}`, size: what === "wait64" ? 8 : 4,
-      offset: offsetIn(immediates), operands: what === "notify" ? ["i32"] : [value, "i64"], result: "i32",
+      indent,
+      kind: what === "notify" ? Kind.Notify : Kind.Wait,
+      name: `memory.atomic.${what}`,
+      size: what === "wait64" ? 8 : 4,
+      offset: offsetIn(immediates),
+      operands: what === "notify" ? ["i32"] : [value, "i64"],
+      result: "i32",
     };
   }
   if ((m = WHOLE.exec(line))) {

@@ -248,8 +248,9 @@ export class Machine {
 
   /** Threads that may go on; those whose timed wait may run out included. */
   runnable() {
-    return this.threads.filter((thread) => thread.isRunnable
-      || (this.scenario.timeouts && thread.status === Status.Blocked && thread.timed));
+    return this.threads.filter(
+      (thread) => thread.isRunnable || (this.scenario.timeouts && thread.status === Status.Blocked && thread.timed),
+    );
   }
 
   /** What is wrong with the machine when nobody can go on; null if nothing is. */

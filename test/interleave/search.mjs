@@ -15,7 +15,8 @@ export function search(machine, { kills = 0, maxStates = 200_000, rounds = 200, 
   const { contention } = machine;
   if (!contention.everywhere) {
     const first = sample(machine, { kills, runs: rounds, seed, strategy: "random" });
-    if (first.failure) return { ...first, status: "failed", states: 0, transitions: 0, ends: 0, restarts: 0, races: [], words: contention.contended.size };
+    if (first.failure)
+      return { ...first, status: "failed", states: 0, transitions: 0, ends: 0, restarts: 0, races: [], words: contention.contended.size };
   }
   for (let restarts = 0; ; ++restarts) {
     contention.learned = false;
@@ -60,8 +61,13 @@ class Search {
   result(status, failure) {
     this.machine.onMayDie = null;
     return {
-      status, states: this.keys.length, transitions: this.transitions, ends: this.endsSeen, races: [...this.races.values()],
-      failure: failure?.why ?? null, trace: failure ? this.path(failure.state, failure.step) : null,
+      status,
+      states: this.keys.length,
+      transitions: this.transitions,
+      ends: this.endsSeen,
+      races: [...this.races.values()],
+      failure: failure?.why ?? null,
+      trace: failure ? this.path(failure.state, failure.step) : null,
     };
   }
 
@@ -155,7 +161,9 @@ class Search {
 
   /** Two threads about to touch the same word, one of them to write it, not both by an atomic operation. */
   findRaces() {
-    const ops = this.machine.threads.filter((thread) => thread.isRunnable && thread.op.size > 0 && thread.op.kind !== Kind.Wake).map(({ op }) => op);
+    const ops = this.machine.threads
+      .filter((thread) => thread.isRunnable && thread.op.size > 0 && thread.op.kind !== Kind.Wake)
+      .map(({ op }) => op);
     ops.forEach((a, i) => {
       for (const b of ops.slice(i + 1)) {
         const overlap = a.address < b.address + b.size && b.address < a.address + a.size;

@@ -37,13 +37,20 @@ for (const [name, { scenario, fails, races, outcomes, kills = 0 }] of Object.ent
   const machine = new Machine(built, watched(scenario, ends));
   const result = search(machine, { kills, rounds: 0 });
   const whole = search(new Machine(built, watched(scenario, allEnds), new Contention({ everywhere: true })), { kills });
-  console.log([name, result.states, whole.states, ends.size, result.failure ?? result.status].map((c, i) => (i ? String(c).padStart(11) : c.padEnd(32))).join(""));
+  console.log(
+    [name, result.states, whole.states, ends.size, result.failure ?? result.status]
+      .map((c, i) => (i ? String(c).padStart(11) : c.padEnd(32)))
+      .join(""),
+  );
   expect(result.status === (fails ? "failed" : "exhausted"), `${name}: ${result.status} ${result.failure ?? ""}`);
   if (fails) {
     expect(fails.test(result.failure), `${name}: failed otherwise: ${result.failure}`);
     expect(fails.test(whole.failure), `${name}: with stops everywhere: ${whole.status} ${whole.failure}`);
     const again = replay(machine, parseTrace(formatTrace(result.trace)));
-    expect(again.outcome === result.failure || /livelock/.test(result.failure), `${name}: replays as ${again.outcome}\n  ${again.lines.join("\n  ")}`);
+    expect(
+      again.outcome === result.failure || /livelock/.test(result.failure),
+      `${name}: replays as ${again.outcome}\n  ${again.lines.join("\n  ")}`,
+    );
     if (!/livelock|beyond/.test(result.failure)) {
       const sampled = sample(new Machine(built, scenario), { kills, runs: 20_000, seed: 7 });
       expect(sampled.failure && fails.test(sampled.failure), `${name}: not found by random schedules`);
@@ -51,12 +58,16 @@ for (const [name, { scenario, fails, races, outcomes, kills = 0 }] of Object.ent
       expect(replayed.outcome === sampled.failure, `${name}: random schedule replays as ${replayed.outcome}, was ${sampled.failure}`);
     }
   } else {
-    expect([...ends].sort().join() === [...allEnds].sort().join(), `${name}: ${ends.size} kinds of end, ${allEnds.size} with stops everywhere`);
+    expect(
+      [...ends].sort().join() === [...allEnds].sort().join(),
+      `${name}: ${ends.size} kinds of end, ${allEnds.size} with stops everywhere`,
+    );
     expect(kindOf(whole.failure) === null, `${name}: with stops everywhere: ${whole.failure}`);
     const detecting = new Machine(built, scenario);
     const detector = new RaceDetector(detecting);
     sample(detecting, { kills, runs: 300, detector });
-    for (const found of [...detector.found.values(), ...result.races, ...whole.races]) expect(races?.test(found.key), `${name}: race ${found.key}`);
+    for (const found of [...detector.found.values(), ...result.races, ...whole.races])
+      expect(races?.test(found.key), `${name}: race ${found.key}`);
     expect(!races || (detector.found.size && whole.races.length), `${name}: no race found`);
   }
   if (outcomes) {

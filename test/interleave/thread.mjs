@@ -111,7 +111,7 @@ export class Thread {
       if (!step.when(this.machine)) return undefined;
       step = step.call;
     }
-    return typeof step === "function" ? step(this.results, this.machine) : step ?? null;
+    return typeof step === "function" ? step(this.results, this.machine) : (step ?? null);
   }
 
   get isBetweenCalls() {
@@ -188,7 +188,8 @@ export class Thread {
     putCall(this.call);
     if (lives) {
       for (const field of [op.kind, op.address, op.size, op.point, op.source, this.waitAddress, this.waitResult]) put(field);
-      for (const value of this.globals()) at = typeof value === "bigint" ? scratch.writeBigInt64LE(value, at) : scratch.writeDoubleLE(value, at);
+      for (const value of this.globals())
+        at = typeof value === "bigint" ? scratch.writeBigInt64LE(value, at) : scratch.writeDoubleLE(value, at);
       const length = this.started ? this.words[this.frames >> 2] - this.frames : 0;
       put(length);
       scratch.set(new Uint8Array(this.words.buffer, this.frames, length), at);
@@ -224,11 +225,13 @@ export class Thread {
       this.op = { kind: take(), address: take(), size: take(), point: take(), source: take() };
       this.waitAddress = take();
       this.waitResult = take();
-      this.setGlobals(this.initialGlobals.map((initial) => {
-        const value = typeof initial === "bigint" ? blob.readBigInt64LE(at) : blob.readDoubleLE(at);
-        at += 8;
-        return value;
-      }));
+      this.setGlobals(
+        this.initialGlobals.map((initial) => {
+          const value = typeof initial === "bigint" ? blob.readBigInt64LE(at) : blob.readDoubleLE(at);
+          at += 8;
+          return value;
+        }),
+      );
       const length = take();
       if (length) new Uint8Array(this.words.buffer, this.frames, length).set(blob.subarray(at, at + length));
     } else {

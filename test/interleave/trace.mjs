@@ -7,20 +7,29 @@
 import { Kind, kindNames } from "./linear.mjs";
 import { Status } from "./thread.mjs";
 
-export const formatTrace = (steps) => merge(steps).map(({ thread, count, killed }) => (killed === undefined ? `${thread}:${count}` : `x${killed}`)).join(" ");
+export const formatTrace = (steps) =>
+  merge(steps)
+    .map(({ thread, count, killed }) => (killed === undefined ? `${thread}:${count}` : `x${killed}`))
+    .join(" ");
 
-export const parseTrace = (text) => text.trim().split(/\s+/).filter(Boolean).map((word) => {
-  const m = /^(?:x(\d+)|(\d+):(\d+))$/.exec(word);
-  if (!m) throw new Error(`not a step of a schedule: ${word}`);
-  return m[1] === undefined ? { thread: Number(m[2]), count: Number(m[3]) } : { killed: Number(m[1]) };
-});
+export const parseTrace = (text) =>
+  text
+    .trim()
+    .split(/\s+/)
+    .filter(Boolean)
+    .map((word) => {
+      const m = /^(?:x(\d+)|(\d+):(\d+))$/.exec(word);
+      if (!m) throw new Error(`not a step of a schedule: ${word}`);
+      return m[1] === undefined ? { thread: Number(m[2]), count: Number(m[3]) } : { killed: Number(m[1]) };
+    });
 
 /** Steps of one thread in a row, none of which ended by itself, are one. */
 function merge(steps) {
   const out = [];
   for (const step of steps) {
     const last = out.at(-1);
-    if (last && last.killed === undefined && step.thread === last.thread && !last.ended) out[out.length - 1] = { ...step, count: last.count + step.count };
+    if (last && last.killed === undefined && step.thread === last.thread && !last.ended)
+      out[out.length - 1] = { ...step, count: last.count + step.count };
     else out.push(step);
   }
   return out;

@@ -14,7 +14,9 @@ const filled = (machine) => {
   [2, 3, 0].forEach((next, i) => (machine.words[(DATA >> 2) + 2 * i] = next));
 };
 /** A thread that pops two nodes and pushes the first back. */
-const popTwo = (prefix) => ({ steps: [[`${prefix}op`, LOCK, DATA], [`${prefix}op`, LOCK, DATA], ([first]) => [prefix === "p" ? "push" : "tagPush", LOCK, DATA, first]] });
+const popTwo = (prefix) => ({
+  steps: [[`${prefix}op`, LOCK, DATA], [`${prefix}op`, LOCK, DATA], ([first]) => [prefix === "p" ? "push" : "tagPush", LOCK, DATA, first]],
+});
 const eachNodeOnce = (machine) => {
   const [one, two, ...more] = machine.threads.map(({ results }) => results);
   const nodes = [one[0], two[1], ...more.map(([node]) => node)].filter(Boolean);
@@ -29,7 +31,8 @@ export const toys = {
   "spin lock, 3x1": { scenario: toy(times(3, "spinAdd", LOCK, DATA, 1), counts(3)) },
   "bounded spinning": {
     scenario: toy(times(3, "patientAdd", LOCK, DATA, 50), (machine) =>
-      counts(machine.threads.reduce((sum, { results }) => sum + results[0], 0))(machine)),
+      counts(machine.threads.reduce((sum, { results }) => sum + results[0], 0))(machine),
+    ),
   },
   "atomic add, 3x2": { scenario: toy(times(3, "atomicAdd", DATA, 2), counts(6)) },
   "split add": { scenario: toy(times(2, "splitAdd", DATA), counts(2)), fails: /counter 1/ },
@@ -44,17 +47,25 @@ export const toys = {
   "stack, tagged, 3": {
     scenario: toy([call("tagPop", LOCK, DATA), popTwo("tagP"), call("tagPop", LOCK, DATA)], eachNodeOnce, { setup: filled }),
   },
-  "seqlock": { scenario: toy([call("sequenceWrite", LOCK, 2), call("sequenceRead", LOCK, 1)], untorn) },
+  seqlock: { scenario: toy([call("sequenceWrite", LOCK, 2), call("sequenceRead", LOCK, 1)], untorn) },
   "seqlock, 2 readers": { scenario: toy([call("sequenceWrite", LOCK, 2), ...times(2, "sequenceRead", LOCK, 1)], untorn) },
   "seqlock, one look": { scenario: toy([call("sequenceWrite", LOCK, 2), call("sequenceRead", LOCK, 0)], untorn), fails: /torn/ },
   "messages between threads": {
-    scenario: toy([
-      { steps: [["atomicAdd", DATA, 3]] },
-      { steps: [{ when: (machine) => machine.threads[0].next > 0, call: (_, machine) => ["atomicAdd", LOCK, machine.threads[0].results[0]] }] },
-    ], (machine) => (word(machine, LOCK) === 2 ? null : "the message was not received")),
+    scenario: toy(
+      [
+        { steps: [["atomicAdd", DATA, 3]] },
+        {
+          steps: [
+            { when: (machine) => machine.threads[0].next > 0, call: (_, machine) => ["atomicAdd", LOCK, machine.threads[0].results[0]] },
+          ],
+        },
+      ],
+      (machine) => (word(machine, LOCK) === 2 ? null : "the message was not received"),
+    ),
   },
   "a message that never comes": {
-    scenario: toy([{ steps: [{ when: () => false, call: ["atomicAdd", DATA, 3] }] }]), fails: /deadlock/,
+    scenario: toy([{ steps: [{ when: () => false, call: ["atomicAdd", DATA, 3] }] }]),
+    fails: /deadlock/,
   },
   "wait, never woken": { scenario: toy([call("waitFor", LOCK, 1000)]), fails: /deadlock/ },
   "wait, timed": { scenario: toy([call("waitFor", LOCK, 1000), call("wake", LOCK)], null, { timeouts: true }), outcomes: "0 1 2" },
@@ -62,21 +73,44 @@ export const toys = {
   "wait, 64 bits": { scenario: toy([call("wait64For", LOCK), call("wake", LOCK)]), outcomes: "0 1" },
   "instance globals": {
     scenario: toy(times(2, "useGlobals", DATA), (machine) =>
-      word(machine, DATA) === 34 && word(machine, DATA + 8) === 9 && machine.view.getFloat64(DATA + 16, true) === 6 ? null : "globals are shared or lost"),
+      word(machine, DATA) === 34 && word(machine, DATA + 8) === 9 && machine.view.getFloat64(DATA + 16, true) === 6
+        ? null
+        : "globals are shared or lost",
+    ),
   },
-  "growth": {
-    scenario: toy([call("growOne"), call("foreignGrow", 1), call("sizeNow")], (machine) => (machine.pages === 3 ? null : "a growth is lost"), { memoryPages: 4, initialPages: 1 }),
+  growth: {
+    scenario: toy(
+      [call("growOne"), call("foreignGrow", 1), call("sizeNow")],
+      (machine) => (machine.pages === 3 ? null : "a growth is lost"),
+      { memoryPages: 4, initialPages: 1 },
+    ),
   },
   "growth seen": {
-    scenario: toy([call("sizeNow"), call("foreignGrow", 1), call("growOne")], null, { memoryPages: 4, initialPages: 1 }), outcomes: "1 2 3",
+    scenario: toy([call("sizeNow"), call("foreignGrow", 1), call("growOne")], null, { memoryPages: 4, initialPages: 1 }),
+    outcomes: "1 2 3",
   },
   "access beyond the memory": { scenario: toy([call("plainAdd", 65536)], null, { memoryPages: 2, initialPages: 1 }), fails: /trap/ },
   "torn copy": {
     scenario: toy([call("copy", DATA, LOCK, 8), call("spinAdd", 8000, LOCK, 1)], (machine) =>
-      [0, 1].includes(word(machine, DATA)) ? null : "neither before nor after"),
+      [0, 1].includes(word(machine, DATA)) ? null : "neither before nor after",
+    ),
   },
   "copy and fill": {
-    scenario: toy([{ steps: [["fill", LOCK, 2, 8], ["fill", LOCK, 4, 8]] }, { steps: [["copy", DATA, LOCK, 8], ["atomicAdd", DATA, 0], ["sequenceRead", DATA, 0]] }]),
+    scenario: toy([
+      {
+        steps: [
+          ["fill", LOCK, 2, 8],
+          ["fill", LOCK, 4, 8],
+        ],
+      },
+      {
+        steps: [
+          ["copy", DATA, LOCK, 8],
+          ["atomicAdd", DATA, 0],
+          ["sequenceRead", DATA, 0],
+        ],
+      },
+    ]),
     races: /memory\.fill/,
   },
   "death, spin lock": { kills: 1, scenario: toy(times(2, "spinAdd", LOCK, DATA, 1)), fails: /livelock/ },
@@ -91,6 +125,8 @@ function recovery(undo) {
   return toy([worker(1), worker(2), reaper], (machine) => {
     const finished = machine.threads.filter(({ id, next }) => id < 2 && next > 0).length;
     const counter = word(machine, DATA);
-    return counter >= finished && counter <= 2 && word(machine, DATA + 4) === 0 ? null : `counter ${counter}, ${finished} finished, record ${word(machine, DATA + 4)}`;
+    return counter >= finished && counter <= 2 && word(machine, DATA + 4) === 0
+      ? null
+      : `counter ${counter}, ${finished} finished, record ${word(machine, DATA + 4)}`;
   });
 }

@@ -112,14 +112,14 @@ export function tagPop(head: usize, nodes: usize): i32 {
     const node = <i32>seen;
     if (!node) return 0;
     const next = atomic.load<i32>(nodes + ((node - 1) << 3));
-    if (atomic.cmpxchg<u64>(head, seen, (((seen >> 32) + 1) << 32) | <u64><u32>next) == seen) return node;
+    if (atomic.cmpxchg<u64>(head, seen, (((seen >> 32) + 1) << 32) | (<u64>(<u32>next))) == seen) return node;
   }
 }
 export function tagPush(head: usize, nodes: usize, node: i32): void {
   while (node) {
     const seen = atomic.load<u64>(head);
     atomic.store<i32>(nodes + ((node - 1) << 3), <i32>seen);
-    if (atomic.cmpxchg<u64>(head, seen, (((seen >> 32) + 1) << 32) | <u64><u32>node) == seen) return;
+    if (atomic.cmpxchg<u64>(head, seen, (((seen >> 32) + 1) << 32) | (<u64>(<u32>node))) == seen) return;
   }
 }
 
@@ -185,7 +185,7 @@ export function wait64For(at: usize): i32 {
   return memory.atomic.wait64(at, 0, -1);
 }
 export function wake(at: usize): void {
-  atomic.store<i64>(at, 1 << 33 | 1);
+  atomic.store<i64>(at, (1 << 33) | 1);
   atomic.notify(at, -1);
 }
 export function growOne(): i32 {

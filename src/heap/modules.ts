@@ -1,0 +1,41 @@
+// The compiled modules, from the files beside the package: read in Node, fetched in browsers.
+
+/** Compiled modules; they can be posted to other threads. */
+export interface HeapModules {
+  readonly heap: WebAssembly.Module;
+  readonly inspect: WebAssembly.Module;
+}
+
+/** Which build of the allocator: `hardened` finds interior, double and late frees and overflows; `debug` asserts the lock order. */
+export type HeapBuild = "release" | "hardened" | "debug";
+
+const FILES: Record<HeapBuild | "create" | "inspect", URL> = {
+  release: new URL("../heap.wasm", import.meta.url),
+  hardened: new URL("../heap.hardened.wasm", import.meta.url),
+  debug: new URL("../heap.debug.wasm", import.meta.url),
+  create: new URL("../create.wasm", import.meta.url),
+  inspect: new URL("../inspect.wasm", import.meta.url),
+};
+
+const compiled = new Map<string, Promise<WebAssembly.Module>>();
+
+/** Compiles one module, once. */
+export function loadModule(name: keyof typeof FILES): Promise<WebAssembly.Module> {
+  let module = compiled.get(name);
+  if (!module) {
+    module = bytesOf(FILES[name]).then((bytes) => WebAssembly.compile(bytes));
+    compiled.set(name, module);
+    module.catch(() => compiled.delete(name));
+  }
+  return module;
+}
+
+async function bytesOf(url: URL): Promise<BufferSource> {
+  if (url.protocol === "file:") {
+    const { readFile } = process.getBuiltinModule("node:fs/promises");
+    return readFile(url);
+  }
+  const response = await fetch(url);
+  if (!response.ok) throw new Error(`${url.href}: ${response.status} ${response.statusText}`);
+  return response.arrayBuffer();
+}

@@ -1,0 +1,361 @@
+// NumaHeap: one thread's hold on a heap shared by many.
+
+import { Allocation, type ViewConstructor } from "./allocation.js";
+import { badCall, errorOf, HeapError } from "./errors.js";
+import {
+  ABI_VERSION,
+  ABI_VERSION_OFFSET,
+  type CreateExports,
+  HEAP_GROWS_ALONE,
+  HEAP_PAGE,
+  type HeapExports,
+  MAY_BLOCK,
+  WASM_PAGE,
+} from "./exports.js";
+import { type HeapStats, type HeapWalk, inspect, type Inspector, type WalkOptions } from "./inspect.js";
+import { type HeapBuild, type HeapModules, loadModule } from "./modules.js";
+
+export interface CreateOptions {
+  /** Nodes, 1 to 32. vCPU v begins on node v mod nodes; distances begin as 10 and 20. Default 1. */
+  nodes?: number;
+  /** Bytes claimed at once, rounded up to 64 KiB. Default 64 KiB. */
+  initialBytes?: number;
+  /** Most bytes the heap may claim, its own structs included. Default: 1 GiB. */
+  maximumBytes?: number;
+  /** Shared memory to live in; the heap claims its end and grows it. Default: a memory of its own. */
+  memory?: WebAssembly.Memory;
+  build?: HeapBuild;
+  /** vCPU the creating thread runs on. Default 0. */
+  vcpu?: number;
+}
+
+/** All that another thread needs to attach; can be posted to it. For one thread only. */
+export interface HeapHandle {
+  readonly memory: WebAssembly.Memory;
+  readonly modules: HeapModules;
+  readonly base: number;
+  readonly abiVersion: number;
+  /** What the heap will know the thread by: whoever made the handle can reap it by this. */
+  readonly key: number;
+  /** vCPU the thread runs on. */
+  readonly vcpu: number;
+  readonly keys: SharedArrayBuffer;
+  readonly name: string;
+}
+
+/** Memory policies, by Linux's names. */
+export type Policy = "default" | "preferred" | "bind" | "interleave" | "local" | "preferred-many" | "weighted-interleave";
+const POLICIES: readonly Policy[] = ["default", "preferred", "bind", "interleave", "local", "preferred-many", "weighted-interleave"];
+
+/** A worker thread of Node, as far as its end is concerned. */
+export interface EndingWorker {
+  once(event: "exit", listener: () => void): unknown;
+}
+
+/** Whether this platform can run a heap; if not, why. */
+export function isSupported(): { supported: true } | { supported: false; reason: string } {
+  if (typeof SharedArrayBuffer !== "undefined") return { supported: true };
+  return {
+    supported: false,
+    reason:
+      "SharedArrayBuffer is missing: serve the page with Cross-Origin-Opener-Policy: same-origin and Cross-Origin-Embedder-Policy: require-corp",
+  };
+}
+
+/** A browser's page may not sleep on a lock; workers and Node's threads may. */
+const mayBlock = (): boolean => typeof document === "undefined";
+
+export class NumaHeap implements Disposable {
+  readonly memory: WebAssembly.Memory;
+  readonly #exports: HeapExports;
+  readonly #inspector: Inspector;
+  #handle: HeapHandle;
+  #attached = true;
+  #release: () => void = () => {};
+
+  private constructor(handle: HeapHandle, exports: HeapExports) {
+    this.memory = handle.memory;
+    this.#handle = handle;
+    this.#exports = exports;
+    this.#inspector = inspect(handle.memory, handle.base, handle.modules.inspect);
+  }
+
+  /**
+   * Makes a heap and attaches this thread to it.
+   * @throws {HeapError} NUMAHEAP_NOT_ISOLATED, NUMAHEAP_INVALID_ARGUMENT, NUMAHEAP_OUT_OF_MEMORY
+   */
+  static async create(options: CreateOptions = {}): Promise<NumaHeap> {
+    const support = isSupported();
+    if (!support.supported) throw new HeapError("NUMAHEAP_NOT_ISOLATED", support.reason);
+    const { nodes = 1, initialBytes = WASM_PAGE, maximumBytes = 2 ** 30, build = "release", vcpu = 0 } = options;
+    const pagesOf = (bytes: number): number => Math.ceil(bytes / WASM_PAGE);
+    if (!(initialBytes > 0 && maximumBytes >= initialBytes && maximumBytes <= 2 ** 32)) {
+      throw new HeapError("NUMAHEAP_INVALID_ARGUMENT", "bytes must satisfy 0 < initialBytes <= maximumBytes <= 4 GiB");
+    }
+    let first = 1;
+    let { memory } = options;
+    try {
+      if (memory) first = memory.grow(pagesOf(initialBytes));
+      // Page 0 stays unused, so that no address of the heap is near 0.
+      else
+        memory = new WebAssembly.Memory({
+          initial: first + pagesOf(initialBytes),
+          maximum: Math.min(65536, first + pagesOf(maximumBytes)),
+          shared: true,
+        });
+    } catch (cause) {
+      throw new HeapError("NUMAHEAP_OUT_OF_MEMORY", "the memory cannot be had; ask for a smaller maximumBytes", { cause });
+    }
+    const [heap, inspectModule, create] = await Promise.all([loadModule(build), loadModule("inspect"), loadModule("create")]);
+    const base = first * WASM_PAGE;
+    const end = base + pagesOf(initialBytes) * WASM_PAGE;
+    const creator = (await WebAssembly.instantiate(create, { env: { memory } })).exports as unknown as CreateExports;
+    const limit = Math.floor(maximumBytes / HEAP_PAGE);
+    const error = creator.create(base, end, limit, nodes, options.memory ? 0 : HEAP_GROWS_ALONE);
+    if (error !== 0) throw errorOf(error, "create");
+    const keys = new SharedArrayBuffer(4);
+    new Int32Array(keys)[0] = 1;
+    const name = `numaheap-${Date.now().toString(36)}-${Math.random().toString(36).slice(2)}`;
+    return NumaHeap.attach({ memory, modules: { heap, inspect: inspectModule }, base, abiVersion: ABI_VERSION, key: 1, vcpu, keys, name });
+  }
+
+  /**
+   * Attaches this thread to the heap of a handle, which serves for one thread.
+   * @throws {HeapError} NUMAHEAP_ABI_MISMATCH, NUMAHEAP_BUSY, NUMAHEAP_OUT_OF_MEMORY
+   */
+  static async attach(handle: HeapHandle): Promise<NumaHeap> {
+    const version = new Uint32Array(handle.memory.buffer)[(handle.base + ABI_VERSION_OFFSET) >> 2];
+    if (version !== ABI_VERSION || handle.abiVersion !== ABI_VERSION) {
+      throw new HeapError(
+        "NUMAHEAP_ABI_MISMATCH",
+        `the heap has format ${version}, this package speaks ${ABI_VERSION}: use one version everywhere`,
+      );
+    }
+    const instance = await WebAssembly.instantiate(handle.modules.heap, { env: { memory: handle.memory } });
+    const exports = instance.exports as unknown as HeapExports;
+    const release = await holdLock(lockName(handle));
+    if (exports.attach(handle.base, handle.key, handle.vcpu, mayBlock() ? MAY_BLOCK : 0) === 0) {
+      release();
+      throw errorOf(exports.errno(), "attach");
+    }
+    const heap = new NumaHeap(handle, exports);
+    heap.#release = release;
+    return heap;
+  }
+
+  /** A handle for one more thread, which runs on `vcpu` (default: its key). Post it, and let the thread attach. */
+  handle(vcpu?: number): HeapHandle {
+    const key = Atomics.add(new Int32Array(this.#handle.keys), 0, 1) + 1;
+    return { ...this.#handle, key, vcpu: vcpu ?? key % 256 };
+  }
+
+  /** Reaps the thread of `handle` when its Node worker has ended, however it ended. */
+  register(worker: EndingWorker, handle: HeapHandle): void {
+    worker.once("exit", () => void this.#reapSoon(handle.key));
+  }
+
+  /** In browsers: reaps the thread of `handle`, which must have attached, when its worker has ended. Web Locks tell. */
+  reapOnDeath(handle: HeapHandle): Promise<void> {
+    return navigator.locks.request(lockName(handle), () => this.#reapSoon(handle.key));
+  }
+
+  async #reapSoon(key: number): Promise<void> {
+    while (this.#attached && this.reap(key) === "busy") await new Promise((resolve) => setTimeout(resolve, 1));
+  }
+
+  /** Does away with a thread whose death is certain; see register. */
+  reap(key: number): "reaped" | "none" | "busy" {
+    const done = this.#use().reap(key);
+    return done === 1 ? "reaped" : done === 0 ? "none" : "busy";
+  }
+
+  // ---- memory, as C has it: 0 on failure, errno says why
+
+  malloc(size: number): number {
+    return this.#use().malloc(size) >>> 0;
+  }
+
+  calloc(count: number, size: number): number {
+    return this.#use().calloc(count, size) >>> 0;
+  }
+
+  realloc(ptr: number, size: number): number {
+    const exports = this.#use();
+    const moved = exports.realloc(ptr, size) >>> 0;
+    this.#checkPointer(exports, ptr);
+    return moved;
+  }
+
+  alignedAlloc(alignment: number, size: number): number {
+    return this.#use().aligned_alloc(alignment, size) >>> 0;
+  }
+
+  /** A block on `node` and no other. */
+  mallocOnNode(size: number, node: number): number {
+    return this.#use().mallocOnNode(size, node) >>> 0;
+  }
+
+  /** @throws {HeapError} NUMAHEAP_INVALID_FREE if the heap can tell that the pointer is no live block */
+  free(ptr: number): void {
+    const exports = this.#use();
+    exports.free(ptr);
+    this.#checkPointer(exports, ptr);
+  }
+
+  /** Bytes that may be used of a block. */
+  usableSize(ptr: number): number {
+    const exports = this.#use();
+    const size = exports.malloc_usable_size(ptr) >>> 0;
+    this.#checkPointer(exports, ptr);
+    return size;
+  }
+
+  /** Gives what is cached within reach back; true if that freed pages. */
+  trim(): boolean {
+    return this.#use().malloc_trim(0) === 1;
+  }
+
+  /** errno of the last failed call, 0 = none: 48 ENOMEM, 28 EINVAL, 10 EBUSY. */
+  errno(): number {
+    return this.#use().errno();
+  }
+
+  /**
+   * A typed block, zeroed.
+   * @throws {HeapError} NUMAHEAP_OUT_OF_MEMORY, NUMAHEAP_BUSY
+   */
+  alloc<View>(type: ViewConstructor<View>, length: number): Allocation<View> {
+    const exports = this.#use();
+    if (!(Number.isInteger(length) && length >= 0 && length <= 0xffff_ffff)) throw errorOf(28, "alloc");
+    const ptr = exports.calloc(length, type.BYTES_PER_ELEMENT) >>> 0;
+    if (ptr === 0) throw errorOf(exports.errno(), `alloc of ${length} x ${type.BYTES_PER_ELEMENT} bytes`);
+    return new Allocation(this, type, ptr, length);
+  }
+
+  /** `length` elements at `ptr`, over the memory as it is now. */
+  view<View>(type: ViewConstructor<View>, ptr: number, length: number): View {
+    // A buffer's length may lag behind a growth by another thread; growing by nothing brings it up to date.
+    if (ptr + length * type.BYTES_PER_ELEMENT > this.memory.buffer.byteLength) this.memory.grow(0);
+    return new type(this.memory.buffer as unknown as SharedArrayBuffer, ptr, length);
+  }
+
+  // ---- nodes
+
+  /** Node of the vCPU this thread runs on, as it last saw it. */
+  get node(): number {
+    return this.#use().threadNode();
+  }
+
+  /** Changes with every change of the topology. */
+  get epoch(): number {
+    return this.#use().epoch() >>> 0;
+  }
+
+  /** True node of the page a byte lies in, -1 if that is not the heap's. */
+  nodeOf(ptr: number): number {
+    return this.#use().nodeOf(ptr);
+  }
+
+  /** Sets this thread's memory policy. */
+  setPolicy(policy: Policy, nodes: readonly number[] = []): void {
+    const mask = nodes.reduce((bits, node) => bits | (1 << node), 0);
+    this.#check(this.#use().setPolicy(POLICIES.indexOf(policy), mask), "setPolicy");
+  }
+
+  /** Weight of a node in this thread's weighted interleave, 1 to 255. */
+  setWeight(node: number, weight: number): void {
+    this.#check(this.#use().setWeight(node, weight), "setWeight");
+  }
+
+  /** This thread runs on another vCPU from now on. */
+  moveTo(vcpu: number): void {
+    this.#check(this.#use().moveThread(vcpu), "moveTo");
+  }
+
+  /** This thread acts upon topology changes now instead of at its next allocation. */
+  settle(): void {
+    this.#use().settle();
+  }
+
+  setNodes(count: number): void {
+    this.#check(this.#use().setNodes(count), "setNodes");
+  }
+
+  /** As in a SLIT: 10 to itself, 11 to 255 to others. */
+  setDistance(from: number, to: number, distance: number): void {
+    this.#check(this.#use().setDistance(from, to, distance), "setDistance");
+  }
+
+  setVcpuNode(vcpu: number, node: number): void {
+    this.#check(this.#use().setVcpuNode(vcpu, node), "setVcpuNode");
+  }
+
+  /** Most bytes a node may own by growth, 0 = as many as there are. */
+  setNodeLimit(node: number, bytes: number): void {
+    this.#check(this.#use().setNodeLimit(node, Math.floor(bytes / HEAP_PAGE)), "setNodeLimit");
+  }
+
+  /** The heap's pages in [ptr, ptr + bytes) lie on `node` from now on. Nothing moves: spans change their node. */
+  rebind(ptr: number, bytes: number, node: number): void {
+    const first = Math.floor(ptr / HEAP_PAGE);
+    this.#check(this.#use().rebind(first, Math.ceil((ptr + bytes) / HEAP_PAGE) - first, node), "rebind");
+  }
+
+  // ---- figures
+
+  stats(): HeapStats {
+    return this.#inspector.stats();
+  }
+
+  /** Checks every invariant of the heap, which must be quiescent. */
+  walk(options?: WalkOptions): HeapWalk {
+    return this.#inspector.walk(options);
+  }
+
+  /** The raw functions, for modules that import malloc and free over the same memory. This thread's only. */
+  get imports(): Readonly<HeapExports> {
+    return this.#use();
+  }
+
+  // ---- the end
+
+  /**
+   * Gives what this thread cached back and ends its membership. Twice is once.
+   * @throws {HeapError} NUMAHEAP_BUSY
+   */
+  detach(): void {
+    if (!this.#attached) return;
+    this.#check(this.#exports.detach(), "detach");
+    this.#attached = false;
+    this.#release();
+  }
+
+  [Symbol.dispose](): void {
+    this.detach();
+  }
+
+  #use(): HeapExports {
+    if (!this.#attached) throw new HeapError("NUMAHEAP_DETACHED", "this heap was detached; attach again with a new handle");
+    return this.#exports;
+  }
+
+  #check(error: number, what: string): void {
+    if (error !== 0) throw errorOf(error, what);
+  }
+
+  #checkPointer(exports: HeapExports, ptr: number): void {
+    const kind = exports.badCall();
+    if (kind !== 0) throw badCall(kind, ptr >>> 0);
+  }
+}
+
+const lockName = (handle: HeapHandle): string => `${handle.name}-${handle.key}`;
+
+/** Takes a Web Lock for as long as this thread lives, or until it is released; Node has the exit event instead. */
+function holdLock(name: string): Promise<() => void> {
+  const locks = typeof navigator === "undefined" ? undefined : navigator.locks;
+  if (!locks || typeof process !== "undefined") return Promise.resolve(() => {});
+  return new Promise((resolve, reject) => {
+    locks.request(name, () => new Promise<void>((release) => resolve(() => release()))).catch(reject);
+  });
+}

@@ -1,0 +1,8 @@
+// The public interface of the package.
+
+export { Allocation, type ViewConstructor } from "./heap/allocation.js";
+export { HeapError, type HeapErrorCode } from "./heap/errors.js";
+export type { HeapExports } from "./heap/exports.js";
+export type { BadCalls, HeapStats, HeapWalk, NodeStats, ThreadStats, UnaccountedBlock, WalkOptions } from "./heap/inspect.js";
+export type { HeapBuild, HeapModules } from "./heap/modules.js";
+export { type CreateOptions, type EndingWorker, type HeapHandle, isSupported, NumaHeap, type Policy } from "./heap/numa-heap.js";

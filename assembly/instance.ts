@@ -10,9 +10,9 @@ export let thread: usize = 0;
 /** Thread id (slot + 1): the holder written into locks. */
 export let self: u32 = 0;
 /** No tag is like this one. */
-export const NO_HOME: u32 = 1 << 16;
+export const NO_HOME: u32 = 0x10000;
 /** Tag of pages whose small blocks this thread caches, less the class; NO_HOME while it caches none. */
-export let homeTag: u32 = NO_HOME;
+export let homeTag: u32 = 0x10000; // a literal: anything else would become a start function
 /** Address of the cache list of class 0, less homeTag: adding a tag of the home node gives the list. */
 export let listBase: usize = 0;
 /** Epoch this thread has acted upon. */

@@ -124,7 +124,7 @@ export class NumaHeap implements Disposable {
    * @throws {HeapError} NUMAHEAP_ABI_MISMATCH, NUMAHEAP_BUSY, NUMAHEAP_OUT_OF_MEMORY
    */
   static async attach(handle: HeapHandle): Promise<NumaHeap> {
-    const version = new Uint32Array(handle.memory.buffer)[(handle.base + ABI_VERSION_OFFSET) >> 2];
+    const version = new Uint32Array(handle.memory.buffer)[(handle.base + ABI_VERSION_OFFSET) >>> 2];
     if (version !== ABI_VERSION || handle.abiVersion !== ABI_VERSION) {
       throw new HeapError(
         "NUMAHEAP_ABI_MISMATCH",

@@ -438,7 +438,8 @@ class Replay {
           ),
       );
     const { samples, ...malloc } = quantiles(views(0));
-    const { samples: _, ...control } = quantiles(views(1));
+    const { p50, p999, max } = quantiles(views(1));
+    const control = { p50, p999, max };
     const excess = { p50: malloc.p50 - control.p50, p999: malloc.p999 - control.p999, max: malloc.max - control.max };
     return { samples, malloc, control, excess };
   }

@@ -79,7 +79,10 @@ function storm(): StormAnswer {
   const start = performance.now();
   while (Atomics.load(blow, 0) === 1) {
     const due = Math.floor(((performance.now() - start) * data.rate) / 1000);
-    for (let i = 0; changes + errors < due && i < 64; ++i) change() === 0 ? ++changes : ++errors;
+    for (let i = 0; changes + errors < due && i < 64; ++i) {
+      if (change() === 0) ++changes;
+      else ++errors;
+    }
     if (changes + errors >= due) Atomics.wait(blow, 0, 1, Math.max(0.2, 1000 / data.rate));
   }
   return { done: "blow", changes, errors };

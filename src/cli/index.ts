@@ -1,11 +1,14 @@
 #!/usr/bin/env node
 // The numaheap command.
 
+import { createRequire } from "node:module";
 import { Command } from "commander";
-import { addReplay } from "./replay.js";
+import { replayCommand } from "./replay.js";
 
+const { version, description } = createRequire(import.meta.url)("../../package.json") as { version: string; description: string };
 const program = new Command("numaheap")
-  .description("A NUMA-aware heap for WebAssembly and JavaScript threads, at work")
-  .showHelpAfterError("(run with --help for the options)");
-addReplay(program);
+  .description(description)
+  .version(version)
+  .showHelpAfterError("(numaheap --help tells more)")
+  .addCommand(replayCommand());
 await program.parseAsync();

@@ -44,7 +44,7 @@ export class Contention {
   /** Learns from an operation of one thread and the tail of another that lives. True: learned something. */
   meet(op, tail) {
     const wrote = isWrite(op.kind);
-    return this.learn(op, tail, this.contended, (seen) => wrote || (seen & WRITE) !== 0);
+    return this.learn(op, tail, this.contended, (seen) => (wrote ? seen !== 0 : (seen & WRITE) !== 0));
   }
 
   /** Learns from an operation of one thread and the stores since the last place to die of another that is dead. */

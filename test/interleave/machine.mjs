@@ -2,13 +2,13 @@
 // JavaScript thread. The machine is their memory, their wait queue and their clock; who goes on is decided outside
 // (search.mjs explores every order, sample.mjs random ones).
 
-import { Kind, isWrite } from "./linear.mjs";
+import { Kind, isRead, isWrite } from "./linear.mjs";
 import { Contention } from "./contention.mjs";
 import { SparseMemory } from "./sparse-memory.mjs";
 import { STACK_BYTES, Status, Thread, statusNames } from "./thread.mjs";
 
 /** Accesses between two stops after which a thread is taken to go round in circles. */
-const CIRCLE = 20_000;
+const CIRCLE = 5_000;
 /** Accesses between two stops that no correct call needs. */
 const RUNAWAY = 2_000_000;
 
@@ -156,7 +156,7 @@ export class Machine {
     const key = op.point * 0x100000000 + op.address;
     const visits = (this.visits.get(key) ?? 0) + 1;
     this.visits.set(key, visits);
-    if (isWrite(op.kind) || visits < CIRCLE / 10) return false;
+    if (!isRead(op.kind) || visits < CIRCLE / 10) return false;
     this.contention.waitedFor(op);
     return this.fail("learned");
   }

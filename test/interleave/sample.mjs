@@ -50,8 +50,9 @@ const strategies = {
  * failing run }. `seed` and `runs` make it repeatable.
  */
 export function sample(machine, { kills = 0, runs = 1000, seed = 1, depth = 3, strategy = "pct", detector = null } = {}) {
-  let stops = 100;
-  let accesses = 1000;
+  // How long runs are, as far as is known: where preemptions and deaths are put.
+  let stops = 10;
+  let accesses = 10;
   for (let i = 0; i < runs; ++i) {
     const random = randomNumbers(seed + i);
     const pilot = strategies[strategy](random, { threads: machine.threads, depth, stops });

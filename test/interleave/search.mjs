@@ -166,8 +166,7 @@ class Search {
       .map(({ op }) => op);
     ops.forEach((a, i) => {
       for (const b of ops.slice(i + 1)) {
-        const overlap = a.address < b.address + b.size && b.address < a.address + a.size;
-        if (!overlap || !(isWrite(a.kind) || isWrite(b.kind)) || !(isPlain(a.kind) || isPlain(b.kind))) continue;
+        if (!(isPlain(a.kind) || isPlain(b.kind)) || !spans(a).some((x) => spans(b).some((y) => collide(x, y)))) continue;
         const race = explain(this.machine, a, b);
         if (!this.races.has(race.key)) this.races.set(race.key, race);
       }
@@ -201,3 +200,11 @@ class Search {
     return out.reverse();
   }
 }
+
+/** What an operation touches: [first byte, byte after the last, written?]. */
+function spans({ kind, address, size, source }) {
+  const target = [address, address + size, isWrite(kind)];
+  return source < 0 ? [target] : [target, [source, source + size, false]];
+}
+
+const collide = ([from, to, writes], [start, end, writesToo]) => from < end && start < to && (writes || writesToo);

@@ -72,6 +72,7 @@ export const toys = {
   "wait, woken": { scenario: toy([call("waitFor", LOCK, -1), call("wake", LOCK)]), outcomes: "0 1" },
   "wait, 64 bits": { scenario: toy([call("wait64For", LOCK), call("wake", LOCK)]), outcomes: "0 1" },
   "instance globals": {
+    races: /f64.store/,
     scenario: toy(times(2, "useGlobals", DATA), (machine) =>
       word(machine, DATA) === 34 && word(machine, DATA + 8) === 9 && machine.view.getFloat64(DATA + 16, true) === 6
         ? null
@@ -94,6 +95,7 @@ export const toys = {
     scenario: toy([call("copy", DATA, LOCK, 8), call("spinAdd", 8000, LOCK, 1)], (machine) =>
       [0, 1].includes(word(machine, DATA)) ? null : "neither before nor after",
     ),
+    races: /memory\.copy/,
   },
   "copy and fill": {
     scenario: toy([

@@ -1,60 +1,87 @@
-// Replays every trace, verified, on 1, 2, 4 and 8 workers and as many nodes, each in a process of its own, and writes a CSV.
-// What the CSV already holds is not run again, so an interrupted run goes on where it was.
-//
-//   npm run build && node bench/replay-all.mjs [TRACE...] [--threads 1,2,4,8] [--nodes 1,2,4,8] [--storm N] [--kill N] [--seed N] [--fresh] [--out FILE]
-import { appendFileSync, existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
-import { parseArgs } from "node:util";
-import { replay, root, traces } from "./command.mjs";
+// Replays all traces on several numbers of workers and nodes and writes a CSV:
+//   node bench/replay-all.mjs [--out FILE] [--threads 1,2,4,8] [--nodes 1,2,4,8] [--only NAME] [-- options of numaheap replay]
+// A file that exists is gone on with. Needs `npm run build`.
+import { execFile } from "node:child_process";
+import { appendFileSync, existsSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
+import { parseArgs, promisify } from "node:util";
 
-const { values, positionals } = parseArgs({
-  allowPositionals: true,
+const split = process.argv.indexOf("--");
+const own = process.argv.slice(2, split < 0 ? undefined : split);
+const passed = split < 0 ? [] : process.argv.slice(split + 1);
+const { values } = parseArgs({
+  args: own,
   options: {
+    out: { type: "string", default: "bench/results/replay.csv" },
     threads: { type: "string", default: "1,2,4,8" },
     nodes: { type: "string", default: "1,2,4,8" },
-    storm: { type: "string", default: "0" },
-    kill: { type: "string", default: "0" },
-    seed: { type: "string", default: "1" },
-    out: { type: "string" },
-    fresh: { type: "boolean", default: false },
+    only: { type: "string", default: "" },
   },
 });
-const COLUMNS = [
-  ...["trace", "threads", "nodes", "passed", "walk", "leakedBytes", "unaccountedBlocks", "killed", "skippedEvents", "failures"],
-  ...["events", "seconds", "opsPerSecond", "peakLiveBytes", "peakCommittedBytes", "localAllocations", "remoteAllocations", "remoteFrees"],
-  ...["topologyChanges", "spansRebound", "pagesMoved", "pagesMovedInUse"],
+const FIELDS = [
+  "trace",
+  "threads",
+  "nodes",
+  "events",
+  "seconds",
+  "opsPerSecond",
+  "peakLiveBytes",
+  "peakCommittedBytes",
+  "localAllocations",
+  "remoteAllocations",
+  "remoteFrees",
+  "topologyChanges",
+  "spansRebound",
+  "pagesMoved",
+  "pagesMovedInUse",
+  "killed",
+  "skippedEvents",
+  "unaccountedBlocks",
+  "leakedBytes",
+  "failures",
+  "walk",
 ];
-const kind = [values.storm !== "0" && `-storm${values.storm}`, values.kill !== "0" && `-kill${values.kill}`].filter(Boolean).join("");
-const out = values.out ?? `${root}bench/results/replay${kind}.csv`;
-mkdirSync(`${root}bench/results`, { recursive: true });
-if (values.fresh) rmSync(out, { force: true });
-if (!existsSync(out)) writeFileSync(out, `${COLUMNS.join(",")}\n`);
-const rows = readFileSync(out, "utf8").trim().split("\n").slice(1);
-const have = new Set(rows.map((row) => row.split(",", 3).join(",")));
-
-const numbers = (text) => text.split(",").map(Number);
-const runs = traces(positionals).flatMap((trace) =>
-  numbers(values.threads).flatMap((threads) => numbers(values.nodes).map((nodes) => ({ trace, threads, nodes }))),
+const run = promisify(execFile);
+if (!existsSync(values.out)) writeFileSync(values.out, `${FIELDS.join(",")}\n`);
+const done = new Set(
+  readFileSync(values.out, "utf8")
+    .split("\n")
+    .map((line) => line.split(",").slice(0, 3).join(",")),
 );
-let failed = rows.filter((row) => row.split(",")[3] !== "true").length;
-for (const [i, { trace, threads, nodes }] of runs.entries()) {
-  if (have.has([trace, threads, nodes].join(","))) continue;
-  const flags = ["--threads", threads, "--nodes", nodes, "--storm", values.storm, "--kill", values.kill, "--seed", values.seed].map(String);
-  const result = await replay(trace, flags);
-  if (!result.passed) {
-    ++failed;
-    console.error(trace, threads, nodes, result.failures, result.walk, `leaked ${result.leakedBytes}`);
-  }
-  const row = {
-    ...result,
-    walk: result.walk === "ok" ? "ok" : result.walk.length,
-    failures: result.failures.length,
-    seconds: result.seconds.toFixed(3),
-  };
-  appendFileSync(out, `${COLUMNS.map((column) => row[column]).join(",")}\n`);
-  const note = result.passed ? "ok" : "FAILED";
-  console.log(
-    `${i + 1}/${runs.length} ${trace.padEnd(15)} ${threads} workers ${nodes} nodes ${row.seconds.padStart(8)} s ${(result.opsPerSecond / 1e6).toFixed(2)} M/s  ${note}`,
+const traces = readdirSync(new URL("./traces/", import.meta.url)).filter(
+  (name) => name.endsWith(".trace.gz") && name.includes(values.only),
+);
+const list = (text) => text.split(",").map(Number);
+const jobs = traces.flatMap((file) =>
+  list(values.threads).flatMap((threads) => list(values.nodes).map((nodes) => ({ file, threads, nodes }))),
+);
+let bad = 0;
+for (const [i, { file, threads, nodes }] of jobs.entries()) {
+  const name = file.replace(".trace.gz", "");
+  if (done.has(`${name},${threads},${nodes}`)) continue;
+  const args = ["dist/cli/index.js", "replay", `bench/traces/${file}`, "--threads", threads, "--nodes", nodes, "--json", ...passed].map(
+    String,
   );
+  let stdout;
+  try {
+    ({ stdout } = await run(process.execPath, args, { maxBuffer: 1 << 26 }));
+  } catch (error) {
+    ++bad;
+    stdout = error.stdout;
+    if (!stdout) {
+      process.stderr.write(`\n${name}: ${error.message}\n`);
+      continue;
+    }
+    process.stderr.write(`\n${stdout.slice(0, 2000)}\n`);
+  }
+  const result = JSON.parse(stdout);
+  const row = FIELDS.map((field) => {
+    const value = result[field];
+    if (field === "failures") return value.length;
+    if (field === "walk") return value === "ok" ? "ok" : value.length;
+    return value;
+  });
+  appendFileSync(values.out, `${row.join(",")}\n`);
+  process.stderr.write(`\r\x1b[K${i + 1}/${jobs.length} ${name} ${threads} workers, ${nodes} nodes`);
 }
-console.log(`${runs.length} runs in ${out}: ${failed} failed`);
-process.exitCode = failed ? 1 : 0;
+process.stderr.write(`\n${bad} of ${jobs.length} failed; see ${values.out}\n`);
+process.exitCode = bad ? 1 : 0;

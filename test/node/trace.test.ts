@@ -1,0 +1,122 @@
+import { readdirSync, readFileSync } from "node:fs";
+import { gunzipSync, gzipSync } from "node:zlib";
+import fc from "fast-check";
+import { describe, expect, test } from "vitest";
+import { encodeTrace } from "../../src/trace/encode.js";
+import { TraceError } from "../../src/trace/errors.js";
+import { parseTrace } from "../../src/trace/file.js";
+import { decodeTrace, EXIT, FREE, MALLOC } from "../../src/trace/format.js";
+import { programs } from "../support/traces.js";
+
+const folder = new URL("../../bench/traces/", import.meta.url);
+const codeOf = (run: () => unknown): string => {
+  try {
+    run();
+  } catch (error) {
+    expect(error).toBeInstanceOf(TraceError);
+    return (error as TraceError).code;
+  }
+  return "none";
+};
+const small = (): Uint8Array =>
+  encodeTrace(
+    [
+      { op: MALLOC, thread: 0, object: 0, size: 300, alignment: 0 },
+      { op: MALLOC, thread: 1, object: 1, size: 5, alignment: 0 },
+      { op: FREE, thread: 1, object: 0, size: 0, alignment: 0 },
+      { op: EXIT, thread: 1, object: 0, size: 0, alignment: 0 },
+    ],
+    "small",
+    "by hand",
+  );
+
+describe("trace reader", () => {
+  test("what the encoder writes comes back", () => {
+    fc.assert(
+      fc.property(programs(5), (events) => {
+        const trace = decodeTrace(encodeTrace(events, "random", "events"));
+        expect([trace.name, trace.description, trace.events]).toEqual(["random", "events", events.length]);
+        let next = 0;
+        events.forEach((event, i) => {
+          const object = event.op < 3 ? next++ : event.object;
+          const got = [trace.ops[i], trace.threadOf[i], trace.objectOf[i], trace.sizes[i], trace.alignments[i]];
+          expect(got).toEqual([event.op, event.thread, object, event.size, event.alignment]);
+        });
+      }),
+    );
+  });
+
+  test.each(readdirSync(folder).filter((name) => name.endsWith(".gz")))("%s keeps every promise", (name) => {
+    expect(`${parseTrace(readFileSync(new URL(name, folder))).name}.trace.gz`).toBe(name);
+  });
+
+  test("every byte of a trace matters or is free text", () => {
+    const bytes = small();
+    const text = new TextDecoder("latin1").decode(bytes);
+    const name = text.indexOf("small");
+    const description = text.indexOf("by hand");
+    for (let at = 0; at < bytes.length; ++at) {
+      if ((at >= name && at < name + 5) || (at >= description && at < description + 7)) continue;
+      for (let bit = 0; bit < 8; ++bit) {
+        const damaged = bytes.slice();
+        damaged[at]! ^= 1 << bit;
+        expect(
+          codeOf(() => decodeTrace(damaged)),
+          `byte ${at} bit ${bit}`,
+        ).toMatch(/^NUMAHEAP_TRACE_/);
+      }
+    }
+  });
+
+  test("every cut and every tail is told", () => {
+    const bytes = small();
+    for (let length = 0; length < bytes.length; ++length) {
+      expect(codeOf(() => decodeTrace(bytes.subarray(0, length)))).toBe("NUMAHEAP_TRACE_TRUNCATED");
+    }
+    expect(codeOf(() => decodeTrace(new Uint8Array([...bytes, 0])))).toBe("NUMAHEAP_TRACE_TRAILING");
+    const zipped = gzipSync(bytes);
+    expect(parseTrace(zipped).events).toBe(4);
+    for (let length = 0; length < zipped.length; ++length) {
+      expect(codeOf(() => parseTrace(zipped.subarray(0, length)))).toBe("NUMAHEAP_TRACE_GZIP");
+    }
+    expect(codeOf(() => parseTrace(Buffer.concat([zipped, Buffer.from("tail")])))).toBe("NUMAHEAP_TRACE_GZIP");
+  });
+
+  test("what inflates beyond the bound is refused", () => {
+    expect(codeOf(() => parseTrace(gzipSync(new Uint8Array(1 << 20)), 1 << 16))).toBe("NUMAHEAP_TRACE_TOO_LARGE");
+  });
+
+  test("a header that claims more than the file can hold allocates nothing", () => {
+    const bytes = small();
+    new DataView(bytes.buffer).setBigUint64(16, 2n ** 40n, true);
+    expect(codeOf(() => decodeTrace(bytes))).toBe("NUMAHEAP_TRACE_HEADER");
+    new DataView(bytes.buffer).setBigUint64(16, 2n ** 60n, true);
+    expect(codeOf(() => decodeTrace(bytes))).toBe("NUMAHEAP_TRACE_RANGE");
+  });
+
+  test("a dead object, an ended thread and a thread out of order are found", () => {
+    const event = (op: number, thread: number, object: number) => ({ op, thread, object, size: 8, alignment: 0 });
+    const code = (...events: ReturnType<typeof event>[]) => codeOf(() => decodeTrace(encodeTrace(events, "bad")));
+    expect(code(event(MALLOC, 0, 0), event(FREE, 0, 0), event(FREE, 0, 0))).toBe("NUMAHEAP_TRACE_OBJECT");
+    expect(code(event(MALLOC, 0, 0), event(EXIT, 0, 0), event(FREE, 0, 0))).toBe("NUMAHEAP_TRACE_THREAD");
+    expect(code(event(MALLOC, 1, 0), event(MALLOC, 0, 0))).toBe("NUMAHEAP_TRACE_THREAD");
+  });
+
+  test("mutations give a TraceError or a trace, nothing else", () => {
+    const real = gunzipSync(readFileSync(new URL("imagemagick.trace.gz", folder)));
+    const base = [small(), encodeTrace(fc.sample(programs(3, 200), { numRuns: 1, seed: 7 })[0]!, "sample"), real.subarray(0, 20_000)];
+    const edit = fc.record({ at: fc.nat(), bytes: fc.uint8Array({ maxLength: 12 }), cut: fc.nat(12) });
+    fc.assert(
+      fc.property(fc.constantFrom(...base), fc.array(edit, { minLength: 1, maxLength: 6 }), (bytes, edits) => {
+        let mutated = Buffer.from(bytes);
+        for (const { at, bytes: put, cut } of edits) {
+          const start = at % (mutated.length + 1);
+          mutated = Buffer.concat([mutated.subarray(0, start), put, mutated.subarray(start + cut)]);
+        }
+        codeOf(() => decodeTrace(mutated));
+        codeOf(() => parseTrace(mutated));
+      }),
+      { numRuns: 500 },
+    );
+  });
+});

@@ -16,11 +16,12 @@ import {
   placePage,
   releaseSpan,
   spanAt,
+  spanStart,
   takeMixedPages,
   takePages,
 } from "./page-heap";
 import { POLICY_BIND, allowedNodes, isInterleaving, nextTarget } from "./policy";
-import { countNode } from "./thread-cache";
+import { countNode, returnCarry } from "./thread-cache";
 import { INTERIOR_OF_LARGE, OUTSIDE_HEAP, PAGE_NOT_IN_USE, reportBadCall } from "./bad-call";
 
 function pageHeapLock(): usize {
@@ -106,18 +107,14 @@ export function largeSpan(block: usize): usize {
   const header = spanAt(page);
   if (header != 0 && addressOf(page) == block && kindOf(changetype<Span>(header).label) == KIND_LARGE) return header;
   if (flagsOf(page) == 0) reportBadCall(OUTSIDE_HEAP);
-  else reportBadCall(coveringLarge(page) ? INTERIOR_OF_LARGE : PAGE_NOT_IN_USE);
+  else reportBadCall(isCovered(page) ? INTERIOR_OF_LARGE : PAGE_NOT_IN_USE);
   return 0;
 }
 
-/** Whether a large span covers `page`: looks back to the nearest page that anything starts or ends at. */
-function coveringLarge(page: u32): bool {
-  for (let at = page; at != 0 && flagsOf(at) != 0; --at) {
-    const header = spanAt(at);
-    if (header)
-      return changetype<Span>(header).start + changetype<Span>(header).pages > page && kindOf(changetype<Span>(header).label) == KIND_LARGE;
-  }
-  return false;
+/** Whether a span covers `page`. */
+function isCovered(page: u32): bool {
+  const header = spanAt(spanStart(page));
+  return header != 0 && changetype<Span>(header).start + changetype<Span>(header).pages > page;
 }
 
 /** Frees a large block, now or, where its lock is out of reach, later. */
@@ -141,7 +138,7 @@ export function freeLarge(t: usize, block: usize): void {
 export function freeDeferred(t: usize): bool {
   const list = remoteList(t, DEFERRED);
   if (changetype<RemoteList>(list).head == 0) return true;
-  if (!acquire(pageHeapLock(), RANK_PAGE_HEAP)) return false;
+  if (!returnCarry(t) || !acquire(pageHeapLock(), RANK_PAGE_HEAP)) return false;
   while (changetype<RemoteList>(list).head) {
     const block: usize = changetype<RemoteList>(list).head;
     const next = load<u32>(block);

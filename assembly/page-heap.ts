@@ -17,7 +17,7 @@ import {
 } from "./layout";
 import { heap, theHeap } from "./instance";
 import { arenaOf, entryOf, flagsOf, nodeOfPage, setEntry, setFlags, setNodeOfPage, setTag, tagFor } from "./page-map";
-import { fileFree, findMixed, freeRunAt, takeRange, takeRun } from "./free-run";
+import { fileFree, findMixed, freeRunAt, isPlain, takeRange, takeRun } from "./free-run";
 import { grow, recoverGrowth } from "./page-source";
 import { isLongHeader, makeArena, nextHeader, poolHeader, takeHeader } from "./metadata";
 
@@ -252,4 +252,12 @@ export function spanAt(page: u32): usize {
   if (entry == 0 || (entry & 1) != 0) return 0;
   const span = changetype<Span>(entry);
   return span.label != 0 && span.start == page ? entry : 0;
+}
+
+/** The page at or before `page` at which a run or a span starts or ends, or that stands alone. */
+export function spanStart(page: u32): u32 {
+  let at = page;
+  while (entryOf(at) == 0 && isPlain(at)) --at;
+  const header: usize = entryOf(at);
+  return header != 0 && (header & 1) == 0 ? changetype<Span>(header).start : at;
 }

@@ -31,6 +31,7 @@ import {
   bindThread,
   cacheList,
   heap,
+  mayBlock,
   remoteList,
   self,
   sentinel,
@@ -46,7 +47,7 @@ import { rebuildPageHeap, releaseSpan, spanAt } from "./page-heap";
 import { centralOf, rebuildCentral, releaseIdleSpans, returnBlocks } from "./central";
 import { flushCache, returnCarry } from "./thread-cache";
 import { freeDeferred } from "./large";
-import { finishRebind, observe } from "./topology";
+import { endWrite, finishRebind, observe } from "./topology";
 import { addressOf, pageOf } from "./page-map";
 
 function slotAt(slot: u32): usize {
@@ -70,9 +71,9 @@ function slotOfKey(key: u32): u32 {
   return 0;
 }
 
-/** Writes how many slots are attached. */
-function countAttached(): void {
-  let count: u32 = 0;
+/** Writes how many slots are taken, less those about to be left. */
+function countAttached(leaving: u32): void {
+  let count = -leaving;
   for (let slot: u32 = 0; slot < MAX_THREADS; ++slot) {
     count += <u32>(stateOf(atomic.load<u64>(slotAt(slot), SLOTS)) != SLOT_FREE);
   }
@@ -82,8 +83,9 @@ function countAttached(): void {
 /** The slot is free again, in its next generation. */
 function freeSlot(slot: u32): void {
   const word = <u32>atomic.load<u64>(slotAt(slot), SLOTS);
+  // The count first: whoever dies in between still has its slot, and is counted anew by its reaper.
+  countAttached(1);
   atomic.store<u64>(slotAt(slot), <u64>((word & ~0xff) | SLOT_FREE), SLOTS);
-  countAttached();
 }
 
 // ---- attach and detach
@@ -119,7 +121,7 @@ export function attach(base: usize, key: u32, vcpu: u32, flags: u32): u32 {
     t.flags = flags;
     for (let c: u32 = 0; c < MAX_CLASSES; ++c) store<u32>(cacheList(record, c), <u32>sentinel());
     bindThread(record, slot + 1, (flags & THREAD_MAY_BLOCK) != 0);
-    countAttached();
+    countAttached(0);
     observe();
     setError(0);
     return (generation << 16) | (slot + 1);
@@ -171,13 +173,21 @@ export function reap(key: u32): i32 {
   for (let word: u64; stateOf((word = atomic.load<u64>(slotAt(found - 1), SLOTS))) == SLOT_ATTACHED;) {
     atomic.cmpxchg<u64>(slotAt(found - 1), word, (word & ~0xff) | SLOT_DEAD, SLOTS);
   }
-  const reapLock = heap + offsetof<Heap>("reapLock");
-  if (!takeOrAcquire(reapLock, RANK_REAP)) return -1;
+  // It never sleeps: a lock may be held by another dead thread, which this very thread is to reap next.
+  const block = mayBlock;
+  bindThread(thread, self, false);
+  const done = takeOrAcquire(heap + offsetof<Heap>("reapLock"), RANK_REAP) ? reapAll() : -1;
+  bindThread(thread, self, block);
+  return done;
+}
+
+/** Does away with every dead thread. Under reapLock, which it releases. */
+function reapAll(): i32 {
   let done = repair() ? 1 : -1;
   for (let slot: u32 = 0; slot < MAX_THREADS; ++slot) {
     if (done == 1 && isDead(slot) && !bury(slot)) done = -1;
   }
-  release(reapLock, RANK_REAP);
+  release(heap + offsetof<Heap>("reapLock"), RANK_REAP);
   return done;
 }
 
@@ -233,8 +243,7 @@ function repair(): bool {
   repairLists(true);
   release(pageHeapLock, RANK_PAGE_HEAP);
   repairLists(false);
-  repairTopology();
-  return true;
+  return repairTopology();
 }
 
 /** Of every lock taken over: first rebuilds what it guards, under the page heap's lock; then finishes returns that were under way, and releases it. */
@@ -262,12 +271,17 @@ function finishReturns(central: usize): void {
   release(central, RANK_CENTRAL);
 }
 
-function repairTopology(): void {
+/** Finishes a dead thread's change of the topology. False if a lock is out of reach; the change stays to be finished. */
+function repairTopology(): bool {
   const topologyLock = heap + offsetof<Heap>("topologyLock");
-  if (!holds(topologyLock)) return;
-  if (atomic.load<u32>(heap, offsetof<Heap>("sequence")) & 1) atomic.add<u32>(heap, 1, offsetof<Heap>("sequence"));
-  if (changetype<Heap>(heap).rebindPages) finishRebind();
+  if (!holds(topologyLock)) {
+    // Unfinished by an earlier reaper, or under way in a live thread, which has the lock then.
+    if (changetype<Heap>(heap).rebindPages == 0 || !acquire(topologyLock, RANK_TOPOLOGY)) return true;
+  }
+  if (atomic.load<u32>(heap, offsetof<Heap>("sequence")) & 1) endWrite();
+  const done = changetype<Heap>(heap).rebindPages == 0 || finishRebind() != EBUSY;
   release(topologyLock, RANK_TOPOLOGY);
+  return done;
 }
 
 /** A dead thread's carry that names a large block: its free was under way. Under pageHeapLock. */

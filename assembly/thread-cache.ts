@@ -121,8 +121,8 @@ function allOf(head: usize, count: u32, tag: u32): bool {
 /** Gets blocks of class `c` into its empty list. False if there are none to be had: no memory, or locks out of reach. */
 export function refill(t: usize, c: u32): bool {
   const record = changetype<Thread>(t);
-  if (!returnCarry(t)) return false;
   tick(t);
+  if (!returnCarry(t)) return false;
   const info = classInfo(c);
   const list = changetype<CacheList>(cacheList(t, c));
   raiseLimit(record, list, info);
@@ -228,10 +228,9 @@ export function freeRemote(t: usize, node: u32, c: u32, block: usize): void {
   store<u64>(block, word);
   store<u64>(list, (cost << 32) | (<u64>block));
   record.remoteFrees += 1;
-  if (cost >= REMOTE_COST && returnCarry(t)) {
-    tick(t);
-    handOver(t, node);
-  }
+  if (cost < REMOTE_COST) return;
+  tick(t);
+  if (returnCarry(t)) handOver(t, node);
 }
 
 // ---- bounds
@@ -254,17 +253,17 @@ function tick(t: usize): void {
 }
 
 function scavenge(t: usize): void {
+  if (!returnCarry(t)) return;
   const record = changetype<Thread>(t);
   const over = record.capacity > budget();
   let capacity: u32 = 0;
   for (let c: u32 = 1; c < CLASSES; ++c) {
     const at = cacheList(t, c);
     const list = changetype<CacheList>(at);
-    if (list.limit == 0) continue;
     if (over || list.head == list.seen) {
       list.limit >>= 1;
       while (lengthOf(at) > list.limit) {
-        if (!giveBack(t, c, min<u32>(lengthOf(at) - list.limit, classInfo(c).batch))) break;
+        if (!giveBack(t, c, min<u32>(lengthOf(at) - list.limit, classInfo(c).batch))) return;
       }
     }
     list.seen = list.head;

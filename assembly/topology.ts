@@ -15,7 +15,7 @@ import {
   Thread,
   VCPU_NODE,
 } from "./layout";
-import { EBUSY, EINVAL, ENOMEM, heap, setHome, theHeap, thread } from "./instance";
+import { EBUSY, EINVAL, ENOMEM, heap, mayBlock, setHome, theHeap, thread } from "./instance";
 import { RANK_CENTRAL, RANK_PAGE_HEAP, RANK_TOPOLOGY, acquire, release } from "./lock";
 import { entryOf, flagsOf, nodeOfPage, tagFor } from "./page-map";
 import { fileRun, freeRunAt, freeRunCovering, isPlain, remove } from "./free-run";
@@ -31,6 +31,7 @@ import {
   placePage,
   setTags,
   spanAt,
+  spanStart,
   storeLabel,
 } from "./page-heap";
 import { adopt, centralOf, disown, makeCentral } from "./central";
@@ -72,13 +73,29 @@ function bumpEpoch(): void {
   if (atomic.add<u32>(heap, 1, offsetof<Heap>("epoch")) == -1) atomic.add<u32>(heap, 1, offsetof<Heap>("epoch"));
 }
 
-/** Writes one byte of the tables under the seqlock. */
-function writeByte(at: usize, value: u32): i32 {
-  if (!acquire(topologyLock(), RANK_TOPOLOGY)) return EBUSY;
+/** Begins to write the tables; false if the lock is out of reach. */
+function beginWrite(): bool {
+  if (!acquire(topologyLock(), RANK_TOPOLOGY)) return false;
   atomic.add<u32>(heap, 1, offsetof<Heap>("sequence"));
-  atomic.store<u8>(at, <u8>value);
+  return true;
+}
+
+/** Ends it: every vCPU is on a node that exists, and all threads are to look. */
+export function endWrite(): void {
+  const nodes = theHeap().nodes;
+  for (let vcpu: u32 = 0; vcpu < MAX_VCPUS; ++vcpu) {
+    const node: u32 = atomic.load<u8>(heap + vcpu, VCPU_NODE);
+    if (node >= nodes) atomic.store<u8>(heap + vcpu, <u8>(vcpu % nodes), VCPU_NODE);
+  }
   atomic.add<u32>(heap, 1, offsetof<Heap>("sequence"));
   bumpEpoch();
+}
+
+/** Writes one byte of the tables under the seqlock. */
+function writeByte(at: usize, value: u32): i32 {
+  if (!beginWrite()) return EBUSY;
+  atomic.store<u8>(at, <u8>value);
+  endWrite();
   release(topologyLock(), RANK_TOPOLOGY);
   return 0;
 }
@@ -98,14 +115,9 @@ export function setDistance(from: u32, to: u32, distance: u32): i32 {
 /** Nodes 0 .. count-1 exist from now on. Pages of nodes that vanish stay where they are until they are rebound. */
 export function setNodes(count: u32): i32 {
   if (count == 0 || count > MAX_NODES) return EINVAL;
-  if (!acquire(topologyLock(), RANK_TOPOLOGY)) return EBUSY;
-  atomic.add<u32>(heap, 1, offsetof<Heap>("sequence"));
+  if (!beginWrite()) return EBUSY;
   atomic.store<u32>(heap, count, offsetof<Heap>("nodes"));
-  for (let vcpu: u32 = 0; vcpu < MAX_VCPUS; ++vcpu) {
-    if (atomic.load<u8>(heap + vcpu, VCPU_NODE) >= count) atomic.store<u8>(heap + vcpu, <u8>(vcpu % count), VCPU_NODE);
-  }
-  atomic.add<u32>(heap, 1, offsetof<Heap>("sequence"));
-  bumpEpoch();
+  endWrite();
   release(topologyLock(), RANK_TOPOLOGY);
   // Nobody refills on a node that is gone: what was on its way there goes back to the spans now.
   for (let node = count; node < MAX_NODES; ++node) drainNode(thread, node);
@@ -130,6 +142,8 @@ export function rebind(first: u32, pages: u32, node: u32): i32 {
   if (node >= theHeap().nodes || first + pages < first) return EINVAL;
   if (!acquire(topologyLock(), RANK_TOPOLOGY)) return EBUSY;
   const h = theHeap();
+  // A dead thread's, that could not be finished yet: what comes later wins.
+  if (h.rebindPages) finishRebind();
   h.rebindFirst = first;
   h.rebindNode = node;
   atomic.store<u32>(heap, pages, offsetof<Heap>("rebindPages"));
@@ -148,20 +162,14 @@ export function finishRebind(): i32 {
   }
   for (let page = spanStart(h.rebindFirst); page < end && error == 0;) {
     const header = spanAt(page);
-    if (header) page = relabel(header, page);
-    else page += max<u32>(1, freeRunAt(page));
+    if (header == 0) page += max<u32>(1, freeRunAt(page));
+    else if ((page = relabel(header, page)) == 0) error = EBUSY;
+    if (page == 0) break;
   }
-  atomic.store<u32>(heap, 0, offsetof<Heap>("rebindPages"));
+  // Cut short by a lock out of reach, it stays to be finished.
+  if (error != EBUSY) atomic.store<u32>(heap, 0, offsetof<Heap>("rebindPages"));
   bumpEpoch();
   return error;
-}
-
-/** The page at or before `page` at which a run or a span starts or ends, or that stands alone. */
-function spanStart(page: u32): u32 {
-  let at = page;
-  while (entryOf(at) == 0 && isPlain(at)) --at;
-  const header: usize = entryOf(at);
-  return header != 0 && (header & 1) == 0 ? changetype<Span>(header).start : at;
 }
 
 /** Writes the true node of pages [first, end) and files the free ones under it. */
@@ -199,7 +207,7 @@ function movePages(first: u32, end: u32, node: u32): i32 {
   return arena ? 0 : ENOMEM;
 }
 
-/** Gives the span at `page` the label of the node most of its pages lie on (of several, the first page's). The page after it. */
+/** Gives the span at `page` the label of the node most of its pages lie on (of several, the first page's). The page after it, 0 if a lock is out of reach. */
 function relabel(header: usize, page: u32): u32 {
   const span = changetype<Span>(header);
   const label = loadLabel(header);
@@ -207,30 +215,31 @@ function relabel(header: usize, page: u32): u32 {
   const old = nodeOfLabel(label);
   const node = majority(page, next);
   if (label == 0 || node == old) return next;
-  if (kindOf(label) == KIND_LARGE) relabelLarge(header, page, label, node);
-  else relabelSmall(header, page, label, node);
-  return next;
+  const done = kindOf(label) == KIND_LARGE ? relabelLarge(header, label, node) : relabelSmall(header, page, label, node);
+  return done ? next : 0;
 }
 
-function relabelLarge(header: usize, page: u32, label: u32, node: u32): void {
+function relabelLarge(header: usize, label: u32, node: u32): bool {
   const lock = heap + offsetof<Heap>("pageHeapLock");
-  if (!acquire(lock, RANK_PAGE_HEAP)) return;
-  if (spanAt(page) == header && loadLabel(header) == label) {
+  if (!acquire(lock, RANK_PAGE_HEAP)) return false;
+  if (loadLabel(header) == label) {
     storeLabel(header, labelOf(KIND_LARGE, node, 0));
     theHeap().spansRebound += 1;
   }
   release(lock, RANK_PAGE_HEAP);
+  return true;
 }
 
-function relabelSmall(header: usize, page: u32, label: u32, node: u32): void {
+function relabelSmall(header: usize, page: u32, label: u32, node: u32): bool {
   const c = classOfLabel(label);
   const from = centralOf(nodeOfLabel(label), c);
   const to = makeCentral(node, c);
-  if (!to) return;
+  if (!to) return mayBlock;
   const first = nodeOfLabel(label) < node ? from : to;
   const second = first == from ? to : from;
-  if (!acquire(first, RANK_CENTRAL)) return;
-  if (acquire(second, RANK_CENTRAL)) {
+  if (!acquire(first, RANK_CENTRAL)) return false;
+  const both = acquire(second, RANK_CENTRAL);
+  if (both) {
     // The label cannot change while the lock of its central list is held.
     if (loadLabel(header) == label && changetype<Span>(header).start == page) {
       disown(from, header);
@@ -244,4 +253,5 @@ function relabelSmall(header: usize, page: u32, label: u32, node: u32): void {
   release(first, RANK_CENTRAL);
   // Its batches may hold blocks that are no longer of its node.
   if (atomic.load<u32>(from, offsetof<Central>("transferHead"))) emptyTransferCache(thread, from);
+  return both;
 }

@@ -1,5 +1,4 @@
-// Loops for bench/hit-path.mjs: the allocator's malloc and free against a bare free list, each called and each inlined, all in one
-// module. The bare list is one thread's, its head in that thread's memory; it never looks whether it is empty, which class a block
+// Loops for bench/hit-path.mjs: the allocator's malloc and free against a bare free list, all in one module. The bare list is one thread's, its head in that thread's memory; it never looks whether it is empty, which class a block
 // is of, or whose it is.
 
 import { free, malloc } from "../../assembly/malloc";
@@ -37,12 +36,6 @@ function popNoInline(): usize {
 function pushNoInline(block: usize): void {
   push(block);
 }
-function mallocNoInline(size: usize): usize {
-  return malloc(size);
-}
-function freeNoInline(block: usize): void {
-  free(block);
-}
 
 // ---- ping: one block, again and again
 
@@ -65,13 +58,6 @@ export function pingHeap(rounds: u32): void {
     const block = malloc(16);
     store<u32>(block, i);
     free(block);
-  }
-}
-export function pingHeapCalled(rounds: u32): void {
-  for (let i: u32 = 0; i < rounds; ++i) {
-    const block = mallocNoInline(16);
-    store<u32>(block, i);
-    freeNoInline(block);
   }
 }
 
@@ -108,17 +94,6 @@ export function batchHeap(rounds: u32, table: usize, width: u32): void {
       store<u32>(at, <u32>block);
     }
     for (let at = table; at < end; at += 4) free(load<u32>(at));
-  }
-}
-export function batchHeapCalled(rounds: u32, table: usize, width: u32): void {
-  const end = table + (width << 2);
-  for (let i: u32 = 0; i < rounds; ++i) {
-    for (let at = table; at < end; at += 4) {
-      const block = mallocNoInline(16);
-      store<u32>(block, i);
-      store<u32>(at, <u32>block);
-    }
-    for (let at = table; at < end; at += 4) freeNoInline(load<u32>(at));
   }
 }
 
@@ -165,18 +140,6 @@ export function larsonHeap(rounds: u32, table: usize, slots: u32, least: u32, ra
     if (old) free(old);
     const size = least + ((random >> 8) % range);
     const block = malloc(size);
-    store<u32>(block, size);
-    store<u32>(at, <u32>block);
-  }
-}
-export function larsonHeapCalled(rounds: u32, table: usize, slots: u32, least: u32, range: u32): void {
-  random = 12345;
-  for (let i: u32 = 0; i < rounds; ++i) {
-    const at = table + ((next() % slots) << 2);
-    const old = <usize>load<u32>(at);
-    if (old) freeNoInline(old);
-    const size = least + ((random >> 8) % range);
-    const block = mallocNoInline(size);
     store<u32>(block, size);
     store<u32>(at, <u32>block);
   }

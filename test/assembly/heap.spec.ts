@@ -299,6 +299,29 @@ describe("thread cache", () => {
     expect<u32>(tagOf(block)).toBe(0);
   });
 
+  it("keeps a carry whose lock is out of reach, whatever else goes on", () => {
+    fresh();
+    rebind(pageOf(END) - 64, 64, 2);
+    const remote: usize[] = [];
+    for (let i = 0; i < 80; ++i) remote.push(mallocOnNode(100, 2));
+    const large = malloc(100_000);
+    const central = makeCentral(0, classOf(64));
+    expect<u32>(takeBlocks(central, thread, 5)).toBe(5);
+    const carry = theThread().carry;
+    atomic.store<u32>(central, 99 << 1);
+    bindThread(thread, self, false);
+    for (let i = 0; i < 80; ++i) free(remote[i]);
+    const lock = heap + offsetof<Heap>("pageHeapLock");
+    atomic.store<u32>(lock, 99 << 1);
+    free(large); // put off
+    atomic.store<u32>(lock, 0);
+    for (let i = 0; i < 2000; ++i) free(malloc(200_000));
+    for (let i = 0; i < 2000; ++i) free(malloc(i));
+    expect<u32>(theThread().carry).toBe(carry);
+    atomic.store<u32>(central, 0);
+    expect<i32>(detach()).toBe(0);
+  });
+
   it("can be emptied", () => {
     fresh();
     const free0 = theHeap().freePages;

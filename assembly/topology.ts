@@ -17,7 +17,7 @@ import {
 } from "./layout";
 import { EBUSY, EINVAL, ENOMEM, heap, mayBlock, setHome, theHeap, thread } from "./instance";
 import { RANK_CENTRAL, RANK_PAGE_HEAP, RANK_TOPOLOGY, acquire, release } from "./lock";
-import { entryOf, flagsOf, nodeOfPage, tagFor } from "./page-map";
+import { flagsOf, nodeOfPage, tagFor } from "./page-map";
 import { fileRun, freeRunAt, freeRunCovering, isPlain, remove } from "./free-run";
 import { makeArena } from "./metadata";
 import {

@@ -18,11 +18,11 @@ export class Machine {
    * timeouts? }. `setup` makes calls with `machine.call`, undisturbed. `check` answers what is wrong at an end, or nothing.
    * Timed waits never run out unless `timeouts` is set: then they may run out at any time.
    */
-  constructor(built, scenario, options) {
+  constructor(built, scenario, contention = new Contention()) {
     this.built = built;
     this.scenario = scenario;
+    this.contention = contention;
     this.stackBase = scenario.memoryPages * 65536;
-    this.contention = new Contention(this.stackBase, options);
     const pages = scenario.memoryPages + Math.ceil((scenario.threads.length * STACK_BYTES) / 65536);
     this.memory = new WebAssembly.Memory({ initial: pages, maximum: pages, shared: true });
     this.words = new Int32Array(this.memory.buffer);
@@ -143,7 +143,6 @@ export class Machine {
     if (this.contention.learned) return;
     for (const other of this.threads) {
       if (other === thread) continue;
-      if (other.tail.isEmpty) continue;
       if (other.status === Status.Dead) this.contention.outlive(op, other.tail);
       else if (this.contention.meet(op, other.tail)) return;
     }
@@ -233,7 +232,7 @@ export class Machine {
       if (thread.status === Status.Blocked) this.wake(thread, 2); // timed out
       this.beginSegment(thread);
       if (thread.enter()) {
-        thread.finishStep();
+        ++thread.next;
         thread.op = { kind: Kind.Call, address: 0, size: 0, point: -1, source: -1 };
         if (thread.next >= thread.spec.steps.length) thread.status = Status.Done;
         this.endSegment(thread);

@@ -1,9 +1,8 @@
 // AssemblyScript to a binary, in memory, with the options of a target of asconfig.json.
 
-import { createHash } from "node:crypto";
-import { existsSync, mkdirSync, readFileSync, readdirSync, writeFileSync } from "node:fs";
 import { readFile } from "node:fs/promises";
 import { fileURLToPath } from "node:url";
+import asc from "assemblyscript/asc";
 
 const root = fileURLToPath(new URL("../../", import.meta.url));
 
@@ -12,7 +11,6 @@ const root = fileURLToPath(new URL("../../", import.meta.url));
  * functions; the code is the same.
  */
 export async function compile(entry, { target = "release", sources = {}, named = false } = {}) {
-  const { default: asc } = await import("assemblyscript/asc");
   let binary;
   const read = async (name, baseDir) => {
     const path = name.startsWith("/") ? name.slice(root.length) : name;
@@ -38,24 +36,4 @@ export async function compile(entry, { target = "release", sources = {}, named =
   );
   if (error) throw new Error(`${entry}: ${error.message}\n${stderr.toString()}`);
   return binary;
-}
-
-/**
- * What `make` answers, { bytes, ...what JSON can hold }, kept from an earlier run if the allocator's sources, these tools and `about` are
- * the same.
- */
-export async function cached(about, make) {
-  const hash = createHash("sha256").update(about);
-  for (const directory of ["assembly/", "src/heap/", "test/interleave/"]) {
-    for (const name of readdirSync(root + directory).filter((name) => /\.(ts|mjs)$/.test(name)))
-      hash.update(name).update(readFileSync(root + directory + name));
-  }
-  hash.update(readFileSync(`${root}asconfig.json`)).update(readFileSync(`${root}package.json`));
-  const stem = `${root}node_modules/.cache/interleave/${hash.digest("hex").slice(0, 24)}`;
-  if (existsSync(`${stem}.json`)) return { ...JSON.parse(readFileSync(`${stem}.json`, "utf8")), bytes: readFileSync(`${stem}.wasm`) };
-  const { bytes, ...rest } = await make();
-  mkdirSync(`${root}node_modules/.cache/interleave`, { recursive: true });
-  writeFileSync(`${stem}.wasm`, bytes);
-  writeFileSync(`${stem}.json`, JSON.stringify(rest));
-  return { bytes, ...rest };
 }

@@ -1,7 +1,7 @@
 // The heap's modules for simulated threads, and what must be true of a heap when everybody has stopped.
 
 import { readFileSync } from "node:fs";
-import { cached, compile } from "./compile.mjs";
+import { compile } from "./compile.mjs";
 import { instrument } from "./instrument.mjs";
 import { constants, nameIn, structs } from "./layout.mjs";
 import { unclaimed } from "./ledger.mjs";
@@ -16,31 +16,23 @@ const problemNames = /enum Problem \{([\s\S]*?)\n\}/
   .map((name) => name.trim())
   .filter(Boolean);
 
-/** The heap's modules, its release binary instrumented. `sources` replaces files of it. */
-export async function loadHeap({ sources = {}, target = "release" } = {}) {
-  const about = JSON.stringify([target, sources]);
-  const [heap, create, inspect] = await Promise.all([
-    cached(`heap ${about}`, async () => ({ bytes: await compile("assembly/index.ts", { sources, target, named: true }) })),
-    cached("create", async () => ({ bytes: await compile("assembly/create.ts") })),
-    cached("inspect", async () => ({ bytes: await compile("assembly/inspect.ts") })),
-  ]);
-  const instrumented = await cached(`instrumented ${about}`, async () => instrument(heap.bytes));
-  const module = ({ bytes }) => new WebAssembly.Module(bytes);
-  return {
-    ...instrumented,
-    binary: heap.bytes,
-    module: module(instrumented),
-    heap: module(heap),
-    create: module(create),
-    inspect: module(inspect),
+/** Compiles and instruments the heap. `sources` replaces files of it, `edit` the linear text of its release binary. */
+export async function loadHeap({ sources, target = "release", edit = (binary) => binary } = {}) {
+  const named = await compile("assembly/index.ts", { sources, target, named: true });
+  return { ...instrument(edit(named)), ...(await tools()), heap: new WebAssembly.Module(named) };
+}
+
+let loaded;
+async function tools() {
+  loaded ??= {
+    create: new WebAssembly.Module(await compile("assembly/create.ts")),
+    inspect: new WebAssembly.Module(await compile("assembly/inspect.ts")),
   };
+  return loaded;
 }
 
 /** Key of the thread that `attach`es as number `id`. */
 export const keyOf = (id) => 101 + id;
-
-/** A step that reaps the thread that died as number `i` of those who died, as often as it takes. */
-export const reapDead = (i = 0) => ({ make: (_, machine) => ["reap", keyOf(machine.deaths[i])], again: (result) => result === 0xffffffff });
 
 /**
  * A scenario of Machine over a heap of `pages` Wasm pages that may grow by `growth` more (of which others may take some).

@@ -18,26 +18,15 @@ export const Kind = {
   Wake: 10,
   Size: 11,
   Grow: 12,
-  /** An atomic addition whose result nobody looks at: such additions commute. */
-  Add: 13,
 };
 export const kindNames = Object.keys(Kind);
 
-/** What an operation does to a word. */
-export const READ = 1;
-export const WRITE = 2;
-export const ADD = 4;
-
-const effects = new Uint8Array(kindNames.length);
-for (const kind of [Kind.Load, Kind.PlainLoad, Kind.Size, Kind.Wait, Kind.Notify]) effects[kind] = READ;
-for (const kind of [Kind.Store, Kind.PlainStore, Kind.Bulk]) effects[kind] = WRITE; // a copy's source is another word
-for (const kind of [Kind.Rmw, Kind.Cas, Kind.Grow]) effects[kind] = READ | WRITE;
-effects[Kind.Add] = ADD;
-
-export const effectsOf = (kind) => effects[kind];
-export const isWrite = (kind) => (effects[kind] & (WRITE | ADD)) !== 0;
-export const isRead = (kind) => (effects[kind] & READ) !== 0;
-export const isPlain = (kind) => kind === Kind.PlainLoad || kind === Kind.PlainStore || kind === Kind.Bulk;
+const writes = new Set([Kind.Store, Kind.Rmw, Kind.Cas, Kind.PlainStore, Kind.Bulk, Kind.Grow]);
+const blindWrites = new Set([Kind.Store, Kind.PlainStore]);
+const plain = new Set([Kind.PlainLoad, Kind.PlainStore, Kind.Bulk]);
+export const isWrite = (kind) => writes.has(kind);
+export const isRead = (kind) => !blindWrites.has(kind);
+export const isPlain = (kind) => plain.has(kind);
 
 // Not `All`: that also turns on encodings which engines do not read yet.
 const F = binaryen.Features;
@@ -81,10 +70,10 @@ const ANY = /^\s*(memory\.|atomic\.|\w+\.atomic\.|\w+\.(load|store)|table\.(init
 const typeSize = { i32: 4, f32: 4, i64: 8, f64: 8, v128: 16 };
 
 /**
- * The memory operation on a line, or null. `operands` are the types it takes above the address; `next` is the line after it.
+ * The memory operation on a line, or null. `operands` are the types it takes above the address.
  * Throws on one it does not know, so that nothing escapes a rewrite unseen.
  */
-export function parseOperation(line, next = "") {
+export function parseOperation(line) {
   let m;
   if ((m = ACCESS.exec(line))) {
     const [, indent, type, atomic = "", base, rest, immediates] = m;

@@ -16,12 +16,12 @@ export function search(machine, { kills = 0, maxStates = 200_000, rounds = 200, 
   if (!contention.everywhere) {
     const first = sample(machine, { kills, runs: rounds, seed, strategy: "random" });
     if (first.failure)
-      return { ...first, status: "failed", states: 0, transitions: 0, ends: 0, restarts: 0, races: [], words: contention.count };
+      return { ...first, status: "failed", states: 0, transitions: 0, ends: 0, restarts: 0, races: [], words: contention.contended.size };
   }
   for (let restarts = 0; ; ++restarts) {
     contention.learned = false;
     const result = new Search(machine, kills, maxStates).run();
-    if (!contention.learned) return { ...result, restarts, words: contention.count };
+    if (!contention.learned) return { ...result, restarts, words: contention.contended.size };
   }
 }
 
@@ -36,7 +36,8 @@ class Search {
     this.from = [];
     this.to = [];
     this.transitions = 0;
-    this.ends = new Set();
+    this.endsSeen = 0;
+    this.reachesEnd = [];
     this.races = new Map();
   }
 
@@ -47,11 +48,10 @@ class Search {
     machine.reset();
     this.add(-1, null);
     machine.onMayDie = (thread) => this.forkDeath(thread, this.step(thread, this.passed + machine.count));
-    const { contention } = machine;
     for (let n = 0; n < this.keys.length; ++n) {
       if (n >= this.maxStates) return this.result("bounded");
       const failure = this.expand(n);
-      if (contention.learned) return this.result("learned");
+      if (machine.contention.learned) return this.result("learned");
       if (failure) return this.result("failed", failure);
     }
     const stuck = this.findLivelock();
@@ -64,7 +64,7 @@ class Search {
       status,
       states: this.keys.length,
       transitions: this.transitions,
-      ends: this.ends.size,
+      ends: this.endsSeen,
       races: [...this.races.values()],
       failure: failure?.why ?? null,
       trace: failure ? this.path(failure.state, failure.step) : null,
@@ -100,7 +100,8 @@ class Search {
     machine.restore(key);
     const runnable = machine.runnable().map(({ id }) => id);
     if (runnable.length === 0) {
-      this.ends.add(n);
+      ++this.endsSeen;
+      this.reachesEnd.push(n);
       const why = machine.verdict();
       return why ? { why, state: n } : null;
     }
@@ -118,9 +119,9 @@ class Search {
     const { kind, point, address } = thread.op;
     this.passed = 0; // accesses before this run
     machine.woken = [];
-    ++this.transitions;
     for (let spins = 0; ; ++spins) {
       machine.run(thread);
+      ++this.transitions;
       this.passed += machine.count;
       const ended = machine.outcome !== null || thread.op.kind === Kind.Call || thread.status === Status.Blocked;
       const step = this.step(thread, this.passed + (ended ? 1 : 0), ended);
@@ -176,7 +177,7 @@ class Search {
     const good = new Uint8Array(this.keys.length);
     const before = Array.from({ length: this.keys.length }, () => []);
     this.to.forEach((to, edge) => before[to].push(this.from[edge]));
-    const todo = [...this.ends];
+    const todo = [...this.reachesEnd];
     for (const n of todo) good[n] = 1;
     while (todo.length) {
       for (const n of before[todo.pop()]) {

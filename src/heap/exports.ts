@@ -38,6 +38,9 @@ export interface CreateExports {
 /** Flags of attach and create. */
 export const MAY_BLOCK = 1;
 export const HEAP_GROWS_ALONE = 1;
+/** Limits of a heap. */
+export const MAX_NODES = 32;
+export const MAX_VCPUS = 256;
 /** Offset of the format version in the heap's head, and the version this package speaks. */
 export const ABI_VERSION_OFFSET = 4;
 export const ABI_VERSION = 1;

@@ -1,6 +1,7 @@
 // NumaHeap: one thread's hold on a heap shared by many.
 
 import { Allocation, type ViewConstructor } from "./allocation.js";
+import { address, index, integer, nodeMask, size as bytesOf } from "./arguments.js";
 import { badCall, errorOf, HeapError } from "./errors.js";
 import {
   ABI_VERSION,
@@ -9,6 +10,8 @@ import {
   HEAP_GROWS_ALONE,
   HEAP_PAGE,
   type HeapExports,
+  MAX_NODES,
+  MAX_VCPUS,
   MAY_BLOCK,
   WASM_PAGE,
 } from "./exports.js";
@@ -25,8 +28,19 @@ export interface CreateOptions {
   /** Shared memory to live in; the heap claims its end and grows it. Default: a memory of its own. */
   memory?: WebAssembly.Memory;
   build?: HeapBuild;
-  /** vCPU the creating thread runs on. Default 0. */
+  /** vCPU the creating thread runs on, 0 to 255. Default 0. */
   vcpu?: number;
+  /** As in AttachOptions. */
+  mayBlock?: boolean;
+}
+
+export interface AttachOptions {
+  /**
+   * This thread may sleep while another holds a lock. Default: it may, unless it is a browser's page. A thread that may not is told
+   * NUMAHEAP_BUSY (errno 10) instead, also when no memory is left. A thread that sleeps hears of no worker's death, so one that is to
+   * free, allocate or change the topology while workers it registered may be terminated must not: the lock may be the dead worker's.
+   */
+  mayBlock?: boolean;
 }
 
 /** All that another thread needs to attach; can be posted to it. For one thread only. */
@@ -40,6 +54,8 @@ export interface HeapHandle {
   /** vCPU the thread runs on. */
   readonly vcpu: number;
   readonly keys: SharedArrayBuffer;
+  /** One word: 1 once a thread has attached with this handle. */
+  readonly claimed: SharedArrayBuffer;
   readonly name: string;
 }
 
@@ -63,7 +79,7 @@ export function isSupported(): { supported: true } | { supported: false; reason:
 }
 
 /** A browser's page may not sleep on a lock; workers and Node's threads may. */
-const mayBlock = (): boolean => typeof document === "undefined";
+const mayBlockHere = (): boolean => typeof document === "undefined";
 
 export class NumaHeap implements Disposable {
   readonly memory: WebAssembly.Memory;
@@ -87,13 +103,18 @@ export class NumaHeap implements Disposable {
   static async create(options: CreateOptions = {}): Promise<NumaHeap> {
     const support = isSupported();
     if (!support.supported) throw new HeapError("NUMAHEAP_NOT_ISOLATED", support.reason);
-    const { nodes = 1, initialBytes = WASM_PAGE, maximumBytes = 2 ** 30, build = "release", vcpu = 0 } = options;
+    const { initialBytes = WASM_PAGE, maximumBytes = 2 ** 30, build = "release" } = options;
+    const nodes = integer(options.nodes ?? 1, 1, MAX_NODES, "nodes");
+    const vcpu = integer(options.vcpu ?? 0, 0, MAX_VCPUS - 1, "vcpu");
     const pagesOf = (bytes: number): number => Math.ceil(bytes / WASM_PAGE);
     if (!(initialBytes > 0 && maximumBytes >= initialBytes && maximumBytes <= 2 ** 32)) {
       throw new HeapError("NUMAHEAP_INVALID_ARGUMENT", "bytes must satisfy 0 < initialBytes <= maximumBytes <= 4 GiB");
     }
-    let first = 1;
     let { memory } = options;
+    if (memory && (memory.buffer as ArrayBufferLike)[Symbol.toStringTag] !== "SharedArrayBuffer") {
+      throw new HeapError("NUMAHEAP_INVALID_ARGUMENT", "the memory is not shared: make it with { shared: true }");
+    }
+    let first = 1;
     try {
       if (memory) first = memory.grow(pagesOf(initialBytes));
       // Page 0 stays unused, so that no address of the heap is near 0.
@@ -116,14 +137,16 @@ export class NumaHeap implements Disposable {
     const keys = new SharedArrayBuffer(4);
     new Int32Array(keys)[0] = 1;
     const name = `numaheap-${Date.now().toString(36)}-${Math.random().toString(36).slice(2)}`;
-    return NumaHeap.attach({ memory, modules: { heap, inspect: inspectModule }, base, abiVersion: ABI_VERSION, key: 1, vcpu, keys, name });
+    const modules = { heap, inspect: inspectModule };
+    const handle = { memory, modules, base, abiVersion: ABI_VERSION, key: 1, vcpu, keys, claimed: new SharedArrayBuffer(4), name };
+    return NumaHeap.attach(handle, options);
   }
 
   /**
    * Attaches this thread to the heap of a handle, which serves for one thread.
-   * @throws {HeapError} NUMAHEAP_ABI_MISMATCH, NUMAHEAP_BUSY, NUMAHEAP_OUT_OF_MEMORY
+   * @throws {HeapError} NUMAHEAP_ABI_MISMATCH, NUMAHEAP_INVALID_ARGUMENT, NUMAHEAP_BUSY, NUMAHEAP_OUT_OF_MEMORY
    */
-  static async attach(handle: HeapHandle): Promise<NumaHeap> {
+  static async attach(handle: HeapHandle, options: AttachOptions = {}): Promise<NumaHeap> {
     const version = new Uint32Array(handle.memory.buffer)[(handle.base + ABI_VERSION_OFFSET) >>> 2];
     if (version !== ABI_VERSION || handle.abiVersion !== ABI_VERSION) {
       throw new HeapError(
@@ -133,9 +156,16 @@ export class NumaHeap implements Disposable {
     }
     const instance = await WebAssembly.instantiate(handle.modules.heap, { env: { memory: handle.memory } });
     const exports = instance.exports as unknown as HeapExports;
+    // Two threads of one key could not be told apart when one of them dies.
+    const claimed = new Int32Array(handle.claimed);
+    if (Atomics.exchange(claimed, 0, 1) !== 0) {
+      throw new HeapError("NUMAHEAP_INVALID_ARGUMENT", "a thread has attached with this handle before: make one for each thread");
+    }
     const release = await holdLock(lockName(handle));
-    if (exports.attach(handle.base, handle.key, handle.vcpu, mayBlock() ? MAY_BLOCK : 0) === 0) {
+    const mayBlock = options.mayBlock ?? mayBlockHere();
+    if (exports.attach(handle.base, handle.key, handle.vcpu, mayBlock ? MAY_BLOCK : 0) === 0) {
       release();
+      Atomics.store(claimed, 0, 0);
       throw errorOf(exports.errno(), "attach");
     }
     const heap = new NumaHeap(handle, exports);
@@ -146,10 +176,11 @@ export class NumaHeap implements Disposable {
   /** A handle for one more thread, which runs on `vcpu` (default: its key). Post it, and let the thread attach. */
   handle(vcpu?: number): HeapHandle {
     const key = Atomics.add(new Int32Array(this.#handle.keys), 0, 1) + 1;
-    return { ...this.#handle, key, vcpu: vcpu ?? key % 256 };
+    const on = integer(vcpu ?? key % MAX_VCPUS, 0, MAX_VCPUS - 1, "vcpu");
+    return { ...this.#handle, key, vcpu: on, claimed: new SharedArrayBuffer(4) };
   }
 
-  /** Reaps the thread of `handle` when its Node worker has ended, however it ended. */
+  /** Reaps the thread of `handle` when its Node worker has ended, however it ended. See AttachOptions.mayBlock about this thread. */
   register(worker: EndingWorker, handle: HeapHandle): void {
     worker.once("exit", () => void this.#reapSoon(handle.key));
   }
@@ -172,40 +203,40 @@ export class NumaHeap implements Disposable {
   // ---- memory, as C has it: 0 on failure, errno says why
 
   malloc(size: number): number {
-    return this.#use().malloc(size) >>> 0;
+    return this.#use().malloc(bytesOf(size)) >>> 0;
   }
 
   calloc(count: number, size: number): number {
-    return this.#use().calloc(count, size) >>> 0;
+    return this.#use().calloc(bytesOf(count), bytesOf(size)) >>> 0;
   }
 
   realloc(ptr: number, size: number): number {
     const exports = this.#use();
-    const moved = exports.realloc(ptr, size) >>> 0;
+    const moved = exports.realloc(address(ptr), bytesOf(size)) >>> 0;
     this.#checkPointer(exports, ptr);
     return moved;
   }
 
   alignedAlloc(alignment: number, size: number): number {
-    return this.#use().aligned_alloc(alignment, size) >>> 0;
+    return this.#use().aligned_alloc(index(alignment), bytesOf(size)) >>> 0;
   }
 
   /** A block on `node` and no other. */
   mallocOnNode(size: number, node: number): number {
-    return this.#use().mallocOnNode(size, node) >>> 0;
+    return this.#use().mallocOnNode(bytesOf(size), index(node)) >>> 0;
   }
 
   /** @throws {HeapError} NUMAHEAP_INVALID_FREE if the heap can tell that the pointer is no live block */
   free(ptr: number): void {
     const exports = this.#use();
-    exports.free(ptr);
+    exports.free(address(ptr));
     this.#checkPointer(exports, ptr);
   }
 
   /** Bytes that may be used of a block. */
   usableSize(ptr: number): number {
     const exports = this.#use();
-    const size = exports.malloc_usable_size(ptr) >>> 0;
+    const size = exports.malloc_usable_size(address(ptr)) >>> 0;
     this.#checkPointer(exports, ptr);
     return size;
   }
@@ -253,23 +284,22 @@ export class NumaHeap implements Disposable {
 
   /** True node of the page a byte lies in, -1 if that is not the heap's. */
   nodeOf(ptr: number): number {
-    return this.#use().nodeOf(ptr);
+    return this.#use().nodeOf(address(ptr));
   }
 
   /** Sets this thread's memory policy. */
   setPolicy(policy: Policy, nodes: readonly number[] = []): void {
-    const mask = nodes.reduce((bits, node) => bits | (1 << node), 0);
-    this.#check(this.#use().setPolicy(POLICIES.indexOf(policy), mask), "setPolicy");
+    this.#check(this.#use().setPolicy(POLICIES.indexOf(policy), nodeMask(nodes)), "setPolicy");
   }
 
   /** Weight of a node in this thread's weighted interleave, 1 to 255. */
   setWeight(node: number, weight: number): void {
-    this.#check(this.#use().setWeight(node, weight), "setWeight");
+    this.#check(this.#use().setWeight(index(node), index(weight)), "setWeight");
   }
 
   /** This thread runs on another vCPU from now on. */
   moveTo(vcpu: number): void {
-    this.#check(this.#use().moveThread(vcpu), "moveTo");
+    this.#check(this.#use().moveThread(index(vcpu)), "moveTo");
   }
 
   /** This thread acts upon topology changes now instead of at its next allocation. */
@@ -278,27 +308,29 @@ export class NumaHeap implements Disposable {
   }
 
   setNodes(count: number): void {
-    this.#check(this.#use().setNodes(count), "setNodes");
+    this.#check(this.#use().setNodes(index(count)), "setNodes");
   }
 
   /** As in a SLIT: 10 to itself, 11 to 255 to others. */
   setDistance(from: number, to: number, distance: number): void {
-    this.#check(this.#use().setDistance(from, to, distance), "setDistance");
+    this.#check(this.#use().setDistance(index(from), index(to), index(distance)), "setDistance");
   }
 
   setVcpuNode(vcpu: number, node: number): void {
-    this.#check(this.#use().setVcpuNode(vcpu, node), "setVcpuNode");
+    this.#check(this.#use().setVcpuNode(index(vcpu), index(node)), "setVcpuNode");
   }
 
   /** Most bytes a node may own by growth, 0 = as many as there are. */
   setNodeLimit(node: number, bytes: number): void {
-    this.#check(this.#use().setNodeLimit(node, Math.floor(bytes / HEAP_PAGE)), "setNodeLimit");
+    const pages = Math.floor(integer(bytes, 0, 2 ** 32, "bytes") / HEAP_PAGE);
+    this.#check(this.#use().setNodeLimit(index(node), pages), "setNodeLimit");
   }
 
   /** The heap's pages in [ptr, ptr + bytes) lie on `node` from now on. Nothing moves: spans change their node. */
   rebind(ptr: number, bytes: number, node: number): void {
-    const first = Math.floor(ptr / HEAP_PAGE);
-    this.#check(this.#use().rebind(first, Math.ceil((ptr + bytes) / HEAP_PAGE) - first, node), "rebind");
+    const first = Math.floor(integer(ptr, 0, 2 ** 32, "ptr") / HEAP_PAGE);
+    const end = Math.ceil((ptr + integer(bytes, 0, 2 ** 32 - ptr, "bytes")) / HEAP_PAGE);
+    this.#check(this.#use().rebind(first, end - first, index(node)), "rebind");
   }
 
   // ---- figures
@@ -312,7 +344,10 @@ export class NumaHeap implements Disposable {
     return this.#inspector.walk(options);
   }
 
-  /** The raw functions, for modules that import malloc and free over the same memory. This thread's only. */
+  /**
+   * The raw functions, for modules that import malloc and free over the same memory. This thread's only. Ask `badCall()` after a free
+   * that may be wrong: it answers, once, the kind of the last bad call, which this object's next call would take for its own.
+   */
   get imports(): Readonly<HeapExports> {
     return this.#use();
   }

@@ -5,26 +5,25 @@
 //   another thread may have done its own things before parts of that tail. So if another thread's access conflicts with
 //   the tail (same word, one of them writes), the order matters: the word is contended, and its accesses become stops.
 //
-// Likewise for deaths: a thread may have died before any store of the tail. That is another outcome only if somebody
-// reads the word after the death: then the word is vital, and its stores become places to die.
-//
 // When an exhaustive search ends without learning a word, it has missed nothing (selftest.mjs compares it with stops everywhere).
 
-import { Kind, isRead, isWrite } from "./linear.mjs";
+import { ADD, Kind, READ, WRITE, effectsOf } from "./linear.mjs";
 
-const READ = 1;
-const WRITE = 2;
-/** The size of the memory counts as one word. */
-const SIZE_WORD = -1;
+/** The size of the memory counts as one word; no scenario uses the memory's first. */
+const SIZE_WORD = 0;
 
 export class Contention {
-  constructor({ everywhere = false, dieEverywhere = false } = {}) {
+  /** For a memory of `bytes` bytes. */
+  constructor(bytes, { everywhere = false } = {}) {
     this.everywhere = everywhere;
-    this.dieEverywhere = dieEverywhere;
-    this.contended = new Set();
-    this.vital = new Set();
+    this.contended = new Uint8Array(bytes >>> 2);
+    /** How many words are contended. */
+    this.count = 0;
     /** A word was learned: what was explored so far may be incomplete. */
     this.learned = false;
+    /** Per word, a bit for each thread that has ever touched it, and written to it. */
+    this.touched = new Uint8Array(bytes >>> 2);
+    this.written = new Uint8Array(bytes >>> 2);
     this.tails = new Map();
     this.tailList = [];
   }
@@ -32,42 +31,65 @@ export class Contention {
   /** Whether an operation is a place to switch. */
   stops(op) {
     if (this.everywhere || op.kind === Kind.Wait || op.kind === Kind.Notify) return true;
-    return this.contended.size > 0 && someWord(op, (word) => this.contended.has(word));
+    const { contended } = this;
+    if (op.kind === Kind.Size || op.kind === Kind.Grow) return contended[SIZE_WORD] !== 0;
+    for (let word = op.address >>> 2, last = (op.address + op.size - 1) >>> 2; word <= last; ++word) if (contended[word]) return true;
+    if (op.source < 0) return false;
+    for (let word = op.source >>> 2, last = (op.source + op.size - 1) >>> 2; word <= last; ++word) if (contended[word]) return true;
+    return false;
   }
 
-  /** Whether its thread may die just before an operation that is no stop. */
-  mayDie(op) {
-    if (!isWrite(op.kind)) return false;
-    return this.dieEverywhere || (this.vital.size > 0 && someWord(op, (word) => this.vital.has(word)));
+  /** Notes who touches the words of an operation; whether others ever have, and one of them or this thread writes. */
+  isShared(op, thread) {
+    const me = 1 << thread;
+    let shared = false;
+    this.eachWord(op, (word, effect) => {
+      if (effect !== READ) this.written[word] |= me;
+      this.touched[word] |= me;
+      const others = effect === READ ? this.written[word] : this.touched[word];
+      if (others & ~me) shared = true;
+      return false;
+    });
+    return shared;
   }
 
   /** Learns from an operation of one thread and the tail of another that lives. True: learned something. */
   meet(op, tail) {
-    const wrote = isWrite(op.kind);
-    return this.learn(op, tail, this.contended, (seen) => (wrote ? seen !== 0 : (seen & WRITE) !== 0));
+    if (tail.isEmpty) return false;
+    return this.eachWord(op, (word, effect) => {
+      const seen = tail.seen(word);
+      const conflict = effect & WRITE ? seen !== 0 : effect & ADD ? (seen & ~ADD) !== 0 : (seen & ~READ) !== 0;
+      return conflict && this.learn(word);
+    });
   }
 
-  /** Learns from an operation of one thread and the stores since the last place to die of another that is dead. */
-  outlive(op, tail) {
-    return isRead(op.kind) && this.learn(op, tail, this.vital, (seen) => (seen & WRITE) !== 0);
-  }
-
-  learn(op, tail, words, conflict) {
-    let learned = false;
-    if (tail.words.size || tail.ranges.length) {
-      someWord(op, (word) => {
-        if (words.has(word) || !conflict(tail.seen(word))) return false;
-        words.add(word);
-        return (learned = this.learned = true);
-      });
-    }
-    return learned;
+  /** True if the word was not known to be contended. */
+  learn(word) {
+    if (this.contended[word]) return false;
+    this.contended[word] = 1;
+    ++this.count;
+    return (this.learned = true);
   }
 
   /** A thread went round and round reading this word: it waits for somebody to write it. */
   waitedFor(op) {
-    someWord(op, (word) => void this.contended.add(word));
-    this.learned = true;
+    this.eachWord(op, (word) => void this.learn(word));
+  }
+
+  /** Calls `visit(word, effect)` until it answers true; whether it did. */
+  eachWord(op, visit) {
+    const { kind, address, size, source } = op;
+    const effect = effectsOf(kind);
+    if (kind === Kind.Size || kind === Kind.Grow) return visit(SIZE_WORD, effect);
+    for (let word = address >>> 2, last = (address + size - 1) >>> 2; word <= last; ++word) if (visit(word, effect)) return true;
+    if (source < 0) return false;
+    for (let word = source >>> 2, last = (source + size - 1) >>> 2; word <= last; ++word) if (visit(word, READ)) return true;
+    return false;
+  }
+
+  /** Addresses of the contended words. */
+  addresses() {
+    return [...this.contended.keys()].filter((word) => this.contended[word]).map((word) => word * 4);
   }
 
   /** The tail a log describes, one object for equal logs. */
@@ -87,16 +109,6 @@ export class Contention {
   }
 }
 
-/** Whether `test` holds for some word an operation touches, its source (of a copy) included. */
-function someWord(op, test) {
-  if (op.kind === Kind.Size || op.kind === Kind.Grow) return test(SIZE_WORD);
-  if (op.size === 0) return false;
-  for (let word = op.address >>> 2, last = (op.address + op.size - 1) >>> 2; word <= last; ++word) if (test(word)) return true;
-  if (op.source < 0) return false;
-  for (let word = op.source >>> 2, last = (op.source + op.size - 1) >>> 2; word <= last; ++word) if (test(word)) return true;
-  return false;
-}
-
 /** Accesses of one thread since a stop, as they happen. */
 export class Log {
   constructor() {
@@ -113,15 +125,14 @@ export class Log {
 
   add(op) {
     const { kind, size, source } = op;
-    const whole = kind === Kind.Size || kind === Kind.Grow;
-    const flags = kind === Kind.Size ? READ : kind === Kind.Bulk ? WRITE : (isRead(kind) ? READ : 0) | (isWrite(kind) ? WRITE : 0);
-    this.put(whole ? -4 : op.address, whole ? 4 : size, flags);
-    if (kind === Kind.Bulk && source >= 0) this.put(source, size, READ);
+    if (kind === Kind.Size || kind === Kind.Grow) this.put(SIZE_WORD << 2, 4, effectsOf(kind));
+    else this.put(op.address, size, effectsOf(kind));
+    if (source >= 0) this.put(source, size, READ);
   }
 
-  put(address, size, flags) {
-    this.entries.push(address, size, flags);
-    this.low = (Math.imul(this.low ^ address, 0x9e3779b1) + size + flags) | 0;
+  put(address, size, effect) {
+    this.entries.push(address, size, effect);
+    this.low = (Math.imul(this.low ^ address, 0x9e3779b1) + size + effect) | 0;
     this.high = (Math.imul(this.high ^ this.low, 0x85ebca6b) + address) | 0;
     // 53 bits: a collision could only hide that a word is contended
     this.hash = (this.high & 0x1fffff) * 0x100000000 + (this.low >>> 0);
@@ -135,18 +146,19 @@ class Tail {
     this.words = new Map();
     this.ranges = [];
     for (let i = 0; i < entries.length; i += 3) {
-      const [address, size, flags] = [entries[i], entries[i + 1], entries[i + 2]];
+      const [address, size, effect] = [entries[i], entries[i + 1], entries[i + 2]];
       const first = address >>> 2;
       const last = (address + size - 1) >>> 2;
-      if (address < 0) this.words.set(SIZE_WORD, (this.words.get(SIZE_WORD) ?? 0) | flags);
-      else if (size > 16) this.ranges.push([first, last, flags]);
-      else for (let word = first; word <= last; ++word) this.words.set(word, (this.words.get(word) ?? 0) | flags);
+      if (size > 16) this.ranges.push([first, last, effect]);
+      else for (let word = first; word <= last; ++word) this.words.set(word, (this.words.get(word) ?? 0) | effect);
     }
+    this.isEmpty = entries.length === 0;
   }
 
+  /** Effects on `word`, 0 = none. */
   seen(word) {
-    let flags = this.words.get(word) ?? 0;
-    for (const [first, last, more] of this.ranges) if (word >= first && word <= last) flags |= more;
-    return flags;
+    let effect = this.words.get(word) ?? 0;
+    for (const [first, last, more] of this.ranges) if (word >= first && word <= last) effect |= more;
+    return effect;
   }
 }

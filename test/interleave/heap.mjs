@@ -1,8 +1,9 @@
 // The heap's modules for simulated threads, and what must be true of a heap when everybody has stopped.
 
 import { readFileSync } from "node:fs";
-import { compile } from "./compile.mjs";
+import { cached, compile } from "./compile.mjs";
 import { instrument } from "./instrument.mjs";
+import { assemble, disassemble } from "./linear.mjs";
 import { constants, nameIn, structs } from "./layout.mjs";
 import { unclaimed } from "./ledger.mjs";
 
@@ -16,40 +17,61 @@ const problemNames = /enum Problem \{([\s\S]*?)\n\}/
   .map((name) => name.trim())
   .filter(Boolean);
 
-/** Compiles and instruments the heap. `sources` replaces files of it, `edit` the linear text of its release binary. */
-export async function loadHeap({ sources, target = "release", edit = (binary) => binary } = {}) {
-  const named = await compile("assembly/index.ts", { sources, target, named: true });
-  return { ...instrument(edit(named)), ...(await tools()), heap: new WebAssembly.Module(named) };
+const dist = (name) => readFileSync(new URL(`../../dist/${name}.wasm`, import.meta.url));
+const anonymous = (lines) => lines.map((line) => line.replace(/\$[^\s)]+/g, "$")).join("\n");
+
+/** Linear text of dist/heap.wasm, with the names of functions, which a release has no more. */
+export async function releaseText() {
+  const released = disassemble(dist("heap"));
+  const { bytes } = await cached("named heap", async () => ({ bytes: await compile("assembly/index.ts") }));
+  const named = disassemble(bytes);
+  if (anonymous(named) !== anonymous(released)) throw new Error("dist/heap.wasm is not what the sources compile to: run `npm run build`");
+  return named;
 }
 
-let loaded;
-async function tools() {
-  loaded ??= {
-    create: new WebAssembly.Module(await compile("assembly/create.ts")),
-    inspect: new WebAssembly.Module(await compile("assembly/inspect.ts")),
+/** The heap's modules; the heap itself from linear text, instrumented. */
+export function loadHeap(lines) {
+  const instrumented = instrument(lines);
+  const module = (bytes) => new WebAssembly.Module(bytes);
+  return {
+    ...instrumented,
+    module: module(instrumented.bytes),
+    heap: module(assemble(lines)),
+    create: module(dist("create")),
+    inspect: module(dist("inspect")),
   };
-  return loaded;
 }
 
 /** Key of the thread that `attach`es as number `id`. */
 export const keyOf = (id) => 101 + id;
 
+const BUSY = 0xffffffff;
+/** Comes when somebody has died, and reaps whoever has, as often as it takes. */
+const reaper = (deaths, immortal) => ({
+  vcpu: 0,
+  dormant: true,
+  immortal,
+  steps: Array.from({ length: deaths }, (_, i) => ({
+    make: (_, machine) => ["reap", keyOf(machine.deaths[i])],
+    again: (result) => result === BUSY,
+  })),
+});
+
 /**
- * A scenario of Machine over a heap of `pages` Wasm pages that may grow by `growth` more (of which others may take some).
- * `threads`: specs of Thread, each also { attached: false } if it attaches itself, { vcpu }. `prepare(call, machine)` runs before
- * they start; `call(id, export, ...)` is a call by thread `id`. `expect(machine, heap)` adds a check of its own, `heap` a view of
- * the memory at the end.
+ * A scenario of Machine, with up to `kills` deaths of its mortal threads and their reapers, from one of scenarios.mjs:
+ * { pages = 2: Wasm pages of the heap, growth = 0: more that it and others may take, nodes = 1, flags = 0, timeouts, mayFail: allocations may fail,
+ * prepare(call, machine)?, threads }. `prepare` makes calls, call(id, export, ...), before the threads start. `threads` are specs of Thread whose
+ * steps may be a function of what `prepare` answered, each also { vcpu, attached = true, flags = 1: those of attach, mortal }.
  */
-export function heapScenario(
-  built,
-  { pages = 2, growth = 0, nodes = 1, flags = 0, threads, prepare, expect, mayFail = false, lossless = false, timeouts },
-) {
-  const check = new EndCheck(built, { mayFail, lossless, expect, flags });
+export function heapScenario(built, { pages = 2, growth = 0, nodes = 1, flags = 0, timeouts, mayFail, prepare, threads }, kills = 0) {
+  const check = new EndCheck(built, { mayFail, flags });
+  const outline = threads.map((spec) => ({ ...spec, immortal: !spec.mortal }));
+  for (let i = 1; i <= kills; ++i) outline.push(reaper(i, i === kills));
   return {
     memoryPages: 1 + pages + growth,
     initialPages: 1 + pages,
     timeouts,
-    threads,
+    threads: outline,
     setup(machine) {
       const limit = (pages + growth) * constants.PAGES_PER_GROWTH;
       instantiate(built.create, machine.memory).create(BASE, BASE + pages * 65536, limit, nodes, flags);
@@ -59,11 +81,11 @@ export function heapScenario(
         machine.prelude.push({ call: step, result });
         return result;
       };
-      threads.forEach(({ attached = true, vcpu }, id) => {
-        if (attached && !call(id, "attach", BASE, keyOf(id), vcpu ?? id, constants.THREAD_MAY_BLOCK))
-          throw new Error(`thread ${id} cannot attach`);
+      outline.forEach(({ attached = true, vcpu, flags: own = constants.THREAD_MAY_BLOCK }, id) => {
+        if (attached && !call(id, "attach", BASE, keyOf(id), vcpu, own)) throw new Error(`thread ${id} cannot attach`);
       });
-      prepare?.(call, machine);
+      const state = prepare?.(call, machine);
+      threads.forEach(({ steps }, id) => (outline[id].steps = typeof steps === "function" ? steps(state) : steps));
     },
     check: (machine) => check.run(machine),
     nameOf: (address, machine) => nameIn(BASE, machine.words, address),

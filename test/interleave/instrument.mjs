@@ -29,9 +29,9 @@ function body(op) {
   }
 }
 
-function accessHelper(op) {
+function accessHelper(op, name) {
   const params = op.operands.map((type, i) => `(param $${i} ${type})`).join(" ");
-  return ` (func $loom.${op.name} (param $p i32) ${params} (param $offset i32) (param $point i32) ${op.result ? `(result ${op.result})` : ""}
+  return ` (func $loom.${name} (param $p i32) ${params} (param $offset i32) (param $point i32) ${op.result ? `(result ${op.result})` : ""}
   (local.set $p (i32.add (local.get $p) (local.get $offset)))
   (call $loom.at (i32.const ${op.kind}) (local.get $p) (i32.const ${op.size}) (local.get $point))
   ${body(op)})`;
@@ -62,13 +62,14 @@ export function instrument(module) {
   const source = Array.isArray(module) ? module : disassemble(module);
   const helpers = new Map([["memory.grow", wholeHelpers["memory.grow"]]]);
   const points = [];
-  let lines = mapInstructions(source, (line, fn) => {
-    const op = parseOperation(line);
+  let lines = mapInstructions(source, (line, fn, index) => {
+    const op = parseOperation(line, source[index + 1]);
     if (!op) return null;
     const point = points.push({ fn, what: op.name }) - 1;
-    if (!helpers.has(op.name)) helpers.set(op.name, wholeHelpers[op.name] ?? accessHelper(op));
+    const helper = op.kind === Kind.Add ? `${op.name}.drop` : op.name;
+    if (!helpers.has(helper)) helpers.set(helper, wholeHelpers[helper] ?? accessHelper(op, helper));
     const constants = wholeHelpers[op.name] ? [point] : [op.offset, point];
-    return [...constants.map((value) => `${op.indent}i32.const ${value}`), `${op.indent}call $loom.${op.name}`];
+    return [...constants.map((value) => `${op.indent}i32.const ${value}`), `${op.indent}call $loom.${helper}`];
   });
   const foreign = points.push({ fn: "foreignGrow", what: "memory.grow" }) - 1;
   const globals = mutableGlobals(lines).map((global, i) => ({ ...global, name: `loom.global${i}` }));
@@ -79,5 +80,5 @@ export function instrument(module) {
     ...globals.map((global) => ` (export "${global.name}" (global ${global.id}))`),
   ]);
   const bytes = assemble(lines, ["asyncify"], { "asyncify-imports": "loom.at,loom.wait" });
-  return { bytes, points, globals, module: new WebAssembly.Module(bytes) };
+  return { bytes, points, globals };
 }

@@ -75,7 +75,7 @@ export function nameIn(base, words, address) {
     ].findLast(([table]) => c[table] <= address - leaf);
     return `${{ LEAF_TAGS: "tag", LEAF_ENTRIES: "entry", LEAF_NODES: "node", LEAF_FLAGS: "flags" }[name]}[${Math.floor((address - leaf - c[name]) / size)}]`;
   }
-  return `${kindOfPage(words, leaf, address)}[${address.toString(16)}]`;
+  return nameInPage(words, leaf, address);
 }
 
 function threadField(offset) {
@@ -94,9 +94,13 @@ function arenaField(offset) {
   return fieldAt("Arena", offset);
 }
 
-function kindOfPage(words, leaf, address) {
-  const page = address >>> constants.PAGE_SHIFT;
-  const flags = (words[(leaf + constants.LEAF_FLAGS + page) >> 2] >>> (8 * (page & 3))) & 0xff;
-  if ((flags & constants.PAGE_METADATA) === 0) return "block";
-  return flags & (constants.PAGE_SHORT_HEADERS | constants.PAGE_LONG_HEADERS) ? "span" : "metadata";
+function nameInPage(words, leaf, address) {
+  const c = constants;
+  const page = address >>> c.PAGE_SHIFT;
+  const flags = (words[(leaf + c.LEAF_FLAGS + page) >> 2] >>> (8 * (page & 3))) & 0xff;
+  const place = address.toString(16);
+  if ((flags & c.PAGE_METADATA) === 0) return `block[${place}]`;
+  if ((flags & (c.PAGE_SHORT_HEADERS | c.PAGE_LONG_HEADERS)) === 0) return `metadata[${place}]`;
+  const offset = (address & (c.PAGE_SIZE - 1)) % (flags & c.PAGE_LONG_HEADERS ? c.LONG_HEADER : c.SHORT_HEADER);
+  return `Span[${(address - offset).toString(16)}].${offset < c.SPAN_HEADER ? fieldAt("Span", offset) : "bitmap"}`;
 }

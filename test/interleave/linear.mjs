@@ -18,19 +18,30 @@ export const Kind = {
   Wake: 10,
   Size: 11,
   Grow: 12,
+  /** An atomic addition whose result nobody looks at: such additions commute. */
+  Add: 13,
 };
 export const kindNames = Object.keys(Kind);
 
-const writes = new Set([Kind.Store, Kind.Rmw, Kind.Cas, Kind.PlainStore, Kind.Bulk, Kind.Grow]);
-const blindWrites = new Set([Kind.Store, Kind.PlainStore]);
-const plain = new Set([Kind.PlainLoad, Kind.PlainStore, Kind.Bulk]);
-export const isWrite = (kind) => writes.has(kind);
-export const isRead = (kind) => !blindWrites.has(kind);
-export const isPlain = (kind) => plain.has(kind);
+/** What an operation does to a word. */
+export const READ = 1;
+export const WRITE = 2;
+export const ADD = 4;
+
+const effects = new Uint8Array(kindNames.length);
+for (const kind of [Kind.Load, Kind.PlainLoad, Kind.Size, Kind.Wait, Kind.Notify]) effects[kind] = READ;
+for (const kind of [Kind.Store, Kind.PlainStore, Kind.Bulk]) effects[kind] = WRITE; // a copy's source is another word
+for (const kind of [Kind.Rmw, Kind.Cas, Kind.Grow]) effects[kind] = READ | WRITE;
+effects[Kind.Add] = ADD;
+
+export const effectsOf = (kind) => effects[kind];
+export const isWrite = (kind) => (effects[kind] & (WRITE | ADD)) !== 0;
+export const isRead = (kind) => (effects[kind] & READ) !== 0;
+export const isPlain = (kind) => kind === Kind.PlainLoad || kind === Kind.PlainStore || kind === Kind.Bulk;
 
 // Not `All`: that also turns on encodings which engines do not read yet.
 const F = binaryen.Features;
-const FEATURES =
+export const FEATURES =
   F.MutableGlobals |
   F.SignExt |
   F.Atomics |
@@ -43,6 +54,10 @@ const FEATURES =
 
 /** Lines of the module's linear text. */
 export function disassemble(wasm) {
+  // The optimizer's settings are global, and the text depends on them: as it is, nothing improved.
+  binaryen.setOptimizeLevel(0);
+  binaryen.setShrinkLevel(0);
+  binaryen.setOptimizeStackIR(false);
   const module = binaryen.readBinary(wasm);
   module.setFeatures(FEATURES);
   const text = module.emitStackIR();
@@ -52,6 +67,7 @@ export function disassemble(wasm) {
 
 /** Binary of linear text, after the given binaryen passes. */
 export function assemble(lines, passes = [], passArguments = {}) {
+  binaryen.setOptimizeLevel(passes.length ? 2 : 0); // fewer locals to save in each frame
   const module = binaryen.parseText(lines.join("\n"));
   module.setFeatures(FEATURES);
   for (const [name, value] of Object.entries(passArguments)) binaryen.setPassArgument(name, value);
@@ -70,27 +86,19 @@ const ANY = /^\s*(memory\.|atomic\.|\w+\.atomic\.|\w+\.(load|store)|table\.(init
 const typeSize = { i32: 4, f32: 4, i64: 8, f64: 8, v128: 16 };
 
 /**
- * The memory operation on a line, or null. `operands` are the types it takes above the address.
+ * The memory operation on a line, or null. `operands` are the types it takes above the address; `next` is the line after it.
  * Throws on one it does not know, so that nothing escapes a rewrite unseen.
  */
-export function parseOperation(line) {
+export function parseOperation(line, next = "") {
   let m;
   if ((m = ACCESS.exec(line))) {
     const [, indent, type, atomic = "", base, rest, immediates] = m;
     const cas = rest.includes("cmpxchg");
-    const bits = /^\d+/.exec(base === "rmw" ? rest : rest)?.[0];
+    const bits = /^\d+/.exec(rest)?.[0];
     const kind =
-      base === "load"
-        ? atomic
-          ? Kind.Load
-          : Kind.PlainLoad
-        : base === "store"
-          ? atomic
-            ? Kind.Store
-            : Kind.PlainStore
-          : cas
-            ? Kind.Cas
-            : Kind.Rmw;
+      base === "rmw"
+        ? changeKind(rest, next)
+        : (atomic ? { load: Kind.Load, store: Kind.Store } : { load: Kind.PlainLoad, store: Kind.PlainStore })[base];
     return {
       indent,
       kind,
@@ -121,6 +129,11 @@ export function parseOperation(line) {
   }
   if (ANY.test(line)) throw new Error(`unknown memory operation: ${line.trim()}`);
   return null;
+}
+
+function changeKind(operation, next) {
+  if (operation.includes("cmpxchg")) return Kind.Cas;
+  return /\.(add|sub)/.test(operation) && next.trim() === "drop" ? Kind.Add : Kind.Rmw;
 }
 
 const offsetIn = (immediates) => Number(/offset=(\d+)/.exec(immediates)?.[1] ?? 0);

@@ -15,14 +15,14 @@ const RUNAWAY = 2_000_000;
 export class Machine {
   /**
    * scenario = { memoryPages: most Wasm pages there are, initialPages?, setup(machine), threads: [spec of Thread], check(machine)?,
-   * timeouts? }. `setup` makes calls with `machine.call`, undisturbed. `check` answers what is wrong at an end, or nothing.
-   * Timed waits never run out unless `timeouts` is set: then they may run out at any time.
+   * timeouts?: timed waits may run out at any time }. `setup` makes calls with `machine.call`, undisturbed. `check` answers what is
+   * wrong at an end, or nothing.
    */
-  constructor(built, scenario, contention = new Contention()) {
+  constructor(built, scenario, options) {
     this.built = built;
     this.scenario = scenario;
-    this.contention = contention;
     this.stackBase = scenario.memoryPages * 65536;
+    this.contention = new Contention(this.stackBase, options);
     const pages = scenario.memoryPages + Math.ceil((scenario.threads.length * STACK_BYTES) / 65536);
     this.memory = new WebAssembly.Memory({ initial: pages, maximum: pages, shared: true });
     this.words = new Int32Array(this.memory.buffer);
@@ -43,7 +43,7 @@ export class Machine {
       thread.reset();
     }
     this.state = new SparseMemory(this.memory, this.stackBase);
-    /** Called when a thread, between two stops, comes to a place where its death would matter. */
+    /** Called when a thread, between two stops, comes to a write: it may die there. */
     this.onMayDie = null;
     /** Called at a stop: the thread to go on with. Returning the one that stopped costs no switch. null: leave it to the caller of `run`. */
     this.choose = null;
@@ -89,13 +89,9 @@ export class Machine {
     thread.source = -1;
     ++this.count;
     if (!(this.stopsAt ? this.stopsAt(thread, op) : this.contention.stops(op))) {
-      if (this.contention.mayDie(op) && !thread.spec.immortal) {
-        this.onMayDie?.(thread);
-        thread.stores.clear();
-      }
+      if (isWrite(kind)) this.onMayDie?.(thread);
       this.perform(thread, op);
       thread.log.add(op);
-      if (isWrite(op.kind)) thread.stores.add(op);
       return this.outcome !== null || this.isCircling(thread, op);
     }
     thread.spare = thread.op;
@@ -120,13 +116,11 @@ export class Machine {
   /** The thread goes on with the operation it stopped at. */
   beginSegment(thread) {
     thread.log.clear();
-    thread.stores.clear();
     thread.tail = thread.noTail;
     thread.number = -1;
     this.circle = 0;
     if (thread.op.point < 0 || thread.op.kind === Kind.Wake) return;
     this.perform(thread, thread.op);
-    if (isWrite(thread.op.kind)) thread.stores.add(thread.op);
   }
 
   /** Everything there is to know about an operation that is about to take effect. */
@@ -140,11 +134,9 @@ export class Machine {
     if (isWrite(kind)) this.wrote = true;
     this.onAccess?.(thread, op);
     this.detector?.access(thread, op);
-    if (this.contention.learned) return;
+    if (!this.contention.isShared(op, thread.id) || this.contention.learned) return;
     for (const other of this.threads) {
-      if (other === thread) continue;
-      if (other.status === Status.Dead) this.contention.outlive(op, other.tail);
-      else if (this.contention.meet(op, other.tail)) return;
+      if (other !== thread && other.status !== Status.Dead && !other.tail.isEmpty && this.contention.meet(op, other.tail)) return;
     }
   }
 
@@ -211,7 +203,7 @@ export class Machine {
   kill(thread) {
     if (thread.status === Status.Blocked) this.queue.splice(this.queue.indexOf(thread), 1);
     thread.status = Status.Dead;
-    thread.tail = this.contention.tailOf(thread.stores);
+    thread.tail = thread.noTail;
     thread.number = -1;
     this.deaths.push(thread.id);
     this.detector?.died(thread);
@@ -231,8 +223,9 @@ export class Machine {
     try {
       if (thread.status === Status.Blocked) this.wake(thread, 2); // timed out
       this.beginSegment(thread);
+      if (thread.isBetweenCalls && thread.spec.steps[thread.next]?.when) this.detector?.heard(thread);
       if (thread.enter()) {
-        ++thread.next;
+        thread.finishStep();
         thread.op = { kind: Kind.Call, address: 0, size: 0, point: -1, source: -1 };
         if (thread.next >= thread.spec.steps.length) thread.status = Status.Done;
         this.endSegment(thread);
@@ -246,11 +239,15 @@ export class Machine {
     }
   }
 
-  /** Threads that may go on; those whose timed wait may run out included. */
+  /**
+   * Threads that may go on. A timed wait may run out at any time if the scenario says so; and after a death, which may have taken a
+   * wake-up with it, when nobody else can go on. Else never: a wake-up that does not come is a deadlock.
+   */
   runnable() {
-    return this.threads.filter(
-      (thread) => thread.isRunnable || (this.scenario.timeouts && thread.status === Status.Blocked && thread.timed),
-    );
+    const { timeouts } = this.scenario;
+    const sleepers = this.queue.filter(({ timed }) => timed);
+    const ready = this.threads.filter((thread) => thread.isRunnable || (timeouts && sleepers.includes(thread)));
+    return ready.length === 0 && this.deaths.length ? sleepers : ready;
   }
 
   /** What is wrong with the machine when nobody can go on; null if nothing is. */

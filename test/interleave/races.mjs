@@ -7,7 +7,7 @@ import { Kind, isPlain, isRead, isWrite, kindNames } from "./linear.mjs";
 export function explain(machine, a, b) {
   const name = machine.scenario.nameOf?.(a.address, machine) ?? `@${a.address}`;
   const places = [a, b].map((op) => place(machine, op)).sort();
-  return { key: `${name.replace(/\[\d+\]/g, "[]")}: ${places.join(" / ")}`, word: name, places };
+  return { key: `${name.replace(/\[[0-9a-f]+\]/g, "[]")}: ${places.join(" / ")}`, word: name, places };
 }
 
 function place(machine, op) {
@@ -75,6 +75,15 @@ export class RaceDetector {
     if (!this.found.has(race.key)) this.found.set(race.key, race);
   }
 
+  /** The thread was told by the others how far they are. */
+  heard(thread) {
+    this.clocks.forEach((clock, id) => {
+      if (id === thread.id) return;
+      this.join(this.clocks[thread.id], clock);
+      ++clock[id];
+    });
+  }
+
   woke(waker, waiter) {
     this.join(this.clocks[waiter.id], this.clocks[waker.id]);
     ++this.clocks[waker.id][waker.id];
@@ -84,3 +93,27 @@ export class RaceDetector {
     for (const other of this.machine.threads) if (other.spec.dormant) this.join(this.clocks[other.id], this.clocks[thread.id]);
   }
 }
+
+/** Races that are meant: what their keys match, and why they do no harm. */
+const MEANT = [
+  [
+    /^tag\[\]: PlainLoad .* in (free|\S*malloc\/\w+) \/ PlainStore .*setTags/,
+    "free reads the tag of its page without a lock: a stale one sends the block a longer way home",
+  ],
+  [/^Heap\.epoch: PlainLoad .* in malloc \//, "malloc sees a new epoch at this call or at a later one"],
+  [
+    /^Heap\.(ownedPages|freePages): PlainLoad .* in \S*(budget|hasTransferRoom|malloc_trim) /,
+    "a bound on what may be cached, and trim's answer: any recent value will do",
+  ],
+  [/^Heap\.rebindPages: PlainLoad .* in reap /, "a reaper looks whether a rebind was left unfinished, and again under topologyLock if so"],
+  [
+    /^(entry|flags)\[\]: PlainLoad .*page-map\/(entryOf|flagsOf) \/ PlainStore .*page-map\/set(Entry|Flags)/,
+    "rebind looks for spans without a lock and checks what it finds under their locks; a rebuild after a death writes what stands there already",
+  ],
+  [
+    /^Span\[\]\.(start|pages|label): PlainLoad .*(spanStart|spanAt|finishRebind|relabel)/,
+    "rebind looks for spans without a lock: one it misses keeps its label, one it finds is checked under its lock",
+  ],
+];
+
+export const isMeant = (key) => MEANT.some(([pattern]) => pattern.test(key));

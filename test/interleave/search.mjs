@@ -1,5 +1,6 @@
-// Every order of the threads' steps, by search over whole states: a state seen before is not explored again. Breadth first,
-// so that a counterexample is short. A livelock is a state from which no end can be reached.
+// Every order of the threads' steps, by search over whole states: a state seen before is not explored again. Depth first, so that a
+// search that is cut off has seen many ends; breadth first once more when something fails, for a short counterexample. A livelock is
+// a state from which no end can be reached.
 
 import { Kind, isPlain, isWrite } from "./linear.mjs";
 import { Status } from "./thread.mjs";
@@ -13,21 +14,26 @@ import { sample } from "./sample.mjs";
  */
 export function search(machine, { kills = 0, maxStates = 200_000, rounds = 200, seed = 1 } = {}) {
   const { contention } = machine;
-  if (!contention.everywhere) {
+  if (!contention.everywhere && rounds) {
     const first = sample(machine, { kills, runs: rounds, seed, strategy: "random" });
-    if (first.failure)
-      return { ...first, status: "failed", states: 0, transitions: 0, ends: 0, restarts: 0, races: [], words: contention.contended.size };
+    if (first.failure) return { ...first, states: 0, transitions: 0, ends: 0, restarts: 0, races: [], words: contention.count };
   }
   for (let restarts = 0; ; ++restarts) {
     contention.learned = false;
-    const result = new Search(machine, kills, maxStates).run();
-    if (!contention.learned) return { ...result, restarts, words: contention.contended.size };
+    let result = new Search(machine, kills, maxStates, "deep").run();
+    if (contention.learned) continue;
+    if (result.failure) {
+      const shorter = new Search(machine, kills, 2 * result.states, "broad").run();
+      if (shorter.failure && !contention.learned) result = shorter;
+    }
+    return { ...result, restarts, words: contention.count };
   }
 }
 
 class Search {
-  constructor(machine, kills, maxStates) {
-    Object.assign(this, { machine, kills, maxStates });
+  constructor(machine, kills, maxStates, order) {
+    Object.assign(this, { machine, kills, maxStates, order });
+    this.todo = [];
     this.ids = new Map();
     this.keys = [];
     /** Per state: the state it was first reached from and how. */
@@ -36,8 +42,7 @@ class Search {
     this.from = [];
     this.to = [];
     this.transitions = 0;
-    this.endsSeen = 0;
-    this.reachesEnd = [];
+    this.ends = new Set();
     this.races = new Map();
   }
 
@@ -48,10 +53,11 @@ class Search {
     machine.reset();
     this.add(-1, null);
     machine.onMayDie = (thread) => this.forkDeath(thread, this.step(thread, this.passed + machine.count));
-    for (let n = 0; n < this.keys.length; ++n) {
-      if (n >= this.maxStates) return this.result("bounded");
-      const failure = this.expand(n);
-      if (machine.contention.learned) return this.result("learned");
+    const { contention } = machine;
+    for (let at = 0; this.order === "deep" ? this.todo.length > 0 : at < this.todo.length; ++at) {
+      if (this.keys.length >= this.maxStates) return this.result("bounded");
+      const failure = this.expand(this.order === "deep" ? this.todo.pop() : this.todo[at]);
+      if (contention.learned) return this.result("learned");
       if (failure) return this.result("failed", failure);
     }
     const stuck = this.findLivelock();
@@ -64,7 +70,7 @@ class Search {
       status,
       states: this.keys.length,
       transitions: this.transitions,
-      ends: this.endsSeen,
+      ends: this.ends.size,
       races: [...this.races.values()],
       failure: failure?.why ?? null,
       trace: failure ? this.path(failure.state, failure.step) : null,
@@ -84,6 +90,7 @@ class Search {
       this.ids.set(key, id);
       this.parents.push(parent);
       this.steps.push(killed >= 0 ? { ...step, killed } : step);
+      this.todo.push(id);
     }
     if (parent >= 0) {
       this.from.push(parent);
@@ -100,8 +107,7 @@ class Search {
     machine.restore(key);
     const runnable = machine.runnable().map(({ id }) => id);
     if (runnable.length === 0) {
-      ++this.endsSeen;
-      this.reachesEnd.push(n);
+      this.ends.add(n);
       const why = machine.verdict();
       return why ? { why, state: n } : null;
     }
@@ -119,9 +125,9 @@ class Search {
     const { kind, point, address } = thread.op;
     this.passed = 0; // accesses before this run
     machine.woken = [];
+    ++this.transitions;
     for (let spins = 0; ; ++spins) {
       machine.run(thread);
-      ++this.transitions;
       this.passed += machine.count;
       const ended = machine.outcome !== null || thread.op.kind === Kind.Call || thread.status === Status.Blocked;
       const step = this.step(thread, this.passed + (ended ? 1 : 0), ended);
@@ -177,7 +183,7 @@ class Search {
     const good = new Uint8Array(this.keys.length);
     const before = Array.from({ length: this.keys.length }, () => []);
     this.to.forEach((to, edge) => before[to].push(this.from[edge]));
-    const todo = [...this.reachesEnd];
+    const todo = [...this.ends];
     for (const n of todo) good[n] = 1;
     while (todo.length) {
       for (const n of before[todo.pop()]) {

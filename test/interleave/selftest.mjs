@@ -4,7 +4,6 @@
 // only where it has learned to finds the same ends and the same failures as the one that stops at every access.
 
 import { compile } from "./compile.mjs";
-import { Contention } from "./contention.mjs";
 import { instrument } from "./instrument.mjs";
 import { Machine } from "./machine.mjs";
 import { RaceDetector } from "./races.mjs";
@@ -29,14 +28,15 @@ function watched(scenario, ends) {
   };
 }
 
-const built = instrument(await compile("test/interleave/toys/toys.ts", { named: true }));
+const built = instrument(await compile("test/interleave/toys/toys.ts"));
+built.module = new WebAssembly.Module(built.bytes);
 console.log(["toy", "states", "everywhere", "ends", "outcome"].map((h, i) => (i ? h.padStart(11) : h.padEnd(32))).join(""));
 for (const [name, { scenario, fails, races, outcomes, kills = 0 }] of Object.entries(toys)) {
   if (!name.includes(only)) continue;
   const [ends, allEnds] = [new Set(), new Set()];
   const machine = new Machine(built, watched(scenario, ends));
   const result = search(machine, { kills, rounds: 0 });
-  const whole = search(new Machine(built, watched(scenario, allEnds), new Contention({ everywhere: true })), { kills });
+  const whole = search(new Machine(built, watched(scenario, allEnds), { everywhere: true }), { kills });
   console.log(
     [name, result.states, whole.states, ends.size, result.failure ?? result.status]
       .map((c, i) => (i ? String(c).padStart(11) : c.padEnd(32)))

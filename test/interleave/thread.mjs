@@ -16,7 +16,8 @@ export class Thread {
   /**
    * `spec` = { steps, dormant?, immortal? }: the calls it makes, whether it sleeps until somebody dies, whether it may die.
    * A step is [export, ...arguments], or a function of (own results, machine) that answers one or null (nothing to do), or
-   * { when(machine), call } with such a step as `call`, which waits until `when` holds.
+   * { make, when?(machine), again?(result) } with such a step as `make`, which waits until `when` holds and is made again
+   * while `again` holds of what it returned.
    */
   constructor(machine, id, spec) {
     this.machine = machine;
@@ -25,7 +26,6 @@ export class Thread {
     this.frames = machine.stackBase + id * STACK_BYTES;
     this.words = new Int32Array(machine.memory.buffer);
     this.log = new Log();
-    this.stores = new Log();
     this.noTail = machine.contention.tailOf(new Log());
     this.blobs = [];
     this.numbers = new Map();
@@ -67,7 +67,7 @@ export class Thread {
   /** As it was before its first step. */
   reset() {
     const { spec } = this;
-    this.status = spec.dormant ? Status.Dormant : Status.Ready;
+    this.status = spec.dormant ? Status.Dormant : spec.steps.length ? Status.Ready : Status.Done;
     this.op = newOperation(); // it stands before this one
     this.spare = newOperation();
     this.current = this.op; // the last one that took effect
@@ -81,7 +81,6 @@ export class Thread {
     this.call = null; // [export, ...arguments] under way
     this.tail = this.noTail;
     this.log.clear();
-    this.stores.clear();
     this.number = -1;
     this.setGlobals(this.initialGlobals);
   }
@@ -107,9 +106,9 @@ export class Thread {
   /** The step it would begin now if it is between calls: [export, ...arguments], null = nothing to do, undefined = must wait. */
   upcoming() {
     let step = this.spec.steps[this.next];
-    if (step?.when) {
-      if (!step.when(this.machine)) return undefined;
-      step = step.call;
+    if (step?.make) {
+      if (step.when && !step.when(this.machine)) return undefined;
+      step = step.make;
     }
     return typeof step === "function" ? step(this.results, this.machine) : (step ?? null);
   }
@@ -154,6 +153,16 @@ export class Thread {
     this.results.push(result);
     this.call = null;
     return true;
+  }
+
+  /** The call has returned: on to the next step, unless it is to be made again. */
+  finishStep() {
+    if (this.spec.steps[this.next].again?.(this.results.at(-1))) {
+      this.history.pop();
+      this.results.pop();
+    } else {
+      ++this.next;
+    }
   }
 
   // ---- saved states: numbers of byte strings
@@ -240,7 +249,6 @@ export class Thread {
     }
     this.rewinding = this.suspended = false;
     this.log.clear();
-    this.stores.clear();
     this.number = number;
   }
 }

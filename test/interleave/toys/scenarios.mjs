@@ -56,7 +56,7 @@ export const toys = {
         { steps: [["atomicAdd", DATA, 3]] },
         {
           steps: [
-            { when: (machine) => machine.threads[0].next > 0, call: (_, machine) => ["atomicAdd", LOCK, machine.threads[0].results[0]] },
+            { when: (machine) => machine.threads[0].next > 0, make: (_, machine) => ["atomicAdd", LOCK, machine.threads[0].results[0]] },
           ],
         },
       ],
@@ -64,7 +64,7 @@ export const toys = {
     ),
   },
   "a message that never comes": {
-    scenario: toy([{ steps: [{ when: () => false, call: ["atomicAdd", DATA, 3] }] }]),
+    scenario: toy([{ steps: [{ when: () => false, make: ["atomicAdd", DATA, 3] }] }]),
     fails: /deadlock/,
   },
   "wait, never woken": { scenario: toy([call("waitFor", LOCK, 1000)]), fails: /deadlock/ },

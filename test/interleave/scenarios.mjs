@@ -1,0 +1,345 @@
+// The heap's scenarios: small on purpose, each about one hand-over or one lock, so that every order of its steps can be explored.
+//
+// Each thread is a list of calls on its own instance; `mortal` ones may die where deaths are explored, and then a reaper comes.
+// `size` 16384 costs a remote free so much that it is handed over at once; blocks of 4096 in a heap of 16 pages are beyond what a
+// cache may hold, so that each free goes to its span; a batch of 8-byte blocks fits the transfer cache of a heap of 64 pages.
+
+import { BASE, keyOf } from "./heap.mjs";
+import { constants as c, structs } from "./layout.mjs";
+
+const FIRST_PAGE = BASE >> c.PAGE_SHIFT;
+const pageOf = (address) => address >>> c.PAGE_SHIFT;
+const freed = (block) => ["free", block];
+/** Frees what step `i` of the same thread returned. */
+const freeOf = (i) => (results) => (results[i] ? freed(results[i]) : null);
+const malloc = (size) => ["malloc", size];
+const mallocAndFree = (size) => [malloc(size), freeOf(0)];
+/** Frees what thread `id` returned from its step `i`, once it has; nothing if it died before. */
+const received = (id, i) => ({
+  when: ({ threads, deaths }) => threads[id].next > i || deaths.includes(id),
+  make: (_, { threads }) => (threads[id].next > i ? freed(threads[id].results[i]) : null),
+});
+const times = (n, make) => Array.from({ length: n }, (_, i) => make(i));
+
+/** { length, limit } of the cache list for `size` of the thread in slot `slot`. */
+function cacheOf(machine, slot, size) {
+  const word = (at) => machine.view.getUint32(at, true);
+  const byte = (at) => machine.view.getUint8(at);
+  const number = size <= 1024 ? byte(BASE + ((size + 7) >> 3) + c.SIZE_TO_CLASS) : byte(BASE + ((size + 127) >> 7) + c.SIZE_TO_CLASS + 129);
+  const list = word(BASE + c.THREADS + 4 * slot) + c.THREAD_CACHE + 16 * number;
+  const head = word(list + structs.CacheList.head.offset);
+  return { length: word(head + structs.CachedBlock.depth.offset), limit: word(list + structs.CacheList.limit.offset) };
+}
+
+/** Thread `id`'s list for `size` is as long as it may be, at least a batch; returns a block it holds beside. */
+function fill(call, machine, id, size, batch) {
+  const blocks = times(3 * batch, () => call(id, "malloc", size));
+  while (cacheOf(machine, id, size).limit < batch || cacheOf(machine, id, size).length < cacheOf(machine, id, size).limit) {
+    call(id, "free", blocks.pop());
+  }
+  return blocks.pop();
+}
+
+/** Thread `id`'s list for `size` is empty and may be refilled with a whole batch. */
+function drain(call, machine, id, size, batch) {
+  for (let i = 0; i < 8 * batch && !(cacheOf(machine, id, size).length === 0 && cacheOf(machine, id, size).limit >= batch); ++i)
+    call(id, "malloc", size);
+}
+
+/** name -> what heapScenario (heap.mjs) takes, and what it is about. */
+export const scenarios = {
+  lock: {
+    about: "three threads want one central lock: spinning, sleeping, waking",
+    prepare: (call) => times(3, (id) => call(id, "malloc", 512)),
+    threads: times(3, (i) => ({ vcpu: 0, mortal: i === 0, steps: [malloc(512)] })),
+  },
+  "lock, sleeps that end by themselves": {
+    about: "the same, and a timed wait may run out at any time",
+    timeouts: true,
+    prepare: (call) => times(2, (id) => call(id, "malloc", 512)),
+    threads: times(2, (i) => ({ vcpu: 0, mortal: i === 0, steps: [malloc(512)] })),
+  },
+  "lock, a thread that may not sleep": {
+    about: "one of three may not sleep: it gives up and fails, or finds the lock free",
+    mayFail: true,
+    prepare: (call) => times(3, (id) => call(id, "malloc", 512)),
+    threads: times(3, (i) => ({ vcpu: 0, flags: i ? 1 : 0, mortal: i === 1, steps: [malloc(512)] })),
+  },
+  "first use of a class": {
+    about: "two threads make the same central list, its headers and its first span",
+    threads: times(2, (i) => ({ vcpu: 0, mortal: i === 0, steps: mallocAndFree(512) })),
+  },
+  "transfer cache": {
+    about: "one thread hands a batch on while another takes one, a third wants blocks too",
+    pages: 8,
+    prepare(call, machine) {
+      drain(call, machine, 1, 8, 32);
+      drain(call, machine, 2, 8, 32);
+      return fill(call, machine, 0, 8, 32);
+    },
+    threads: [
+      { vcpu: 0, mortal: true, steps: (block) => [freed(block)] },
+      { vcpu: 0, mortal: true, steps: [malloc(8)] },
+      { vcpu: 0, steps: [malloc(8)] },
+    ],
+  },
+  "central list": {
+    about: "spans made for one thread, emptied and released by another",
+    prepare: (call) => times(2, () => call(1, "malloc", 4096)),
+    threads: [
+      { vcpu: 0, mortal: true, steps: [malloc(4096)] },
+      { vcpu: 0, mortal: true, steps: ([one, two]) => [freed(one), freed(two)] },
+    ],
+  },
+  "central list, the last block": {
+    about: "two threads give the two last blocks of a span back, a third wants one",
+    prepare: (call) => times(2, (i) => call(i, "malloc", 4096)),
+    threads: [
+      ...times(2, (i) => ({ vcpu: 0, mortal: i === 0, steps: (blocks) => [freed(blocks[i])] })),
+      { vcpu: 0, steps: [malloc(4096)] },
+    ],
+  },
+  "remote queue": {
+    about: "a block freed on another node goes home while its node refills",
+    nodes: 2,
+    prepare: (call) => times(2, () => call(1, "malloc", 16384)),
+    threads: [
+      { vcpu: 0, mortal: true, steps: ([block]) => [freed(block)] },
+      { vcpu: 1, mortal: true, steps: [malloc(16384)] },
+    ],
+    pages: 4,
+  },
+  "remote queue, two senders": {
+    about: "two threads of node 0 send blocks to node 1, where one refills",
+    nodes: 2,
+    pages: 4,
+    prepare: (call) => times(3, () => call(1, "malloc", 16384)),
+    threads: [
+      { vcpu: 0, mortal: true, steps: (blocks) => [freed(blocks[0])] },
+      { vcpu: 1, steps: [malloc(16384)] },
+      { vcpu: 2, steps: (blocks) => [freed(blocks[1])] },
+    ],
+  },
+  "page source": {
+    about: "two threads grow the memory at once",
+    growth: 4,
+    prepare: (call) => call(0, "malloc", 64000),
+    threads: times(2, (i) => ({ vcpu: 0, mortal: i === 0, steps: [malloc(70000)] })),
+  },
+  "page source, others grow too": {
+    about: "the memory is grown by somebody else between the looks and the growth of a thread",
+    growth: 6,
+    prepare: (call) => call(0, "malloc", 64000),
+    threads: [
+      { vcpu: 0, mortal: true, steps: [malloc(70000)] },
+      {
+        attached: false,
+        steps: [
+          ["foreignGrow", 1],
+          ["foreignGrow", 1],
+        ],
+      },
+    ],
+  },
+  "page source, growing alone": {
+    about: "a heap that grows alone loses no page with a thread that dies while it grows",
+    flags: c.HEAP_GROWS_ALONE,
+    growth: 4,
+    prepare: (call) => call(0, "malloc", 64000),
+    threads: [
+      { vcpu: 0, mortal: true, steps: [malloc(70000)] },
+      { vcpu: 0, steps: [malloc(70000)] },
+    ],
+  },
+  "page source, exhausted": {
+    about: "two threads want the last pages, and one of them must fail",
+    mayFail: true,
+    prepare: (call) => call(0, "malloc", 30000),
+    threads: times(2, (i) => ({ vcpu: 0, mortal: i === 0, steps: [malloc(50000)] })),
+  },
+  "page heap": {
+    about: "large blocks beside each other freed and taken at once; there may be room for a third or not yet",
+    mayFail: true,
+    prepare: (call) => [call(0, "malloc", 33000), call(0, "malloc", 33000)],
+    threads: [
+      { vcpu: 0, mortal: true, steps: ([one]) => [freed(one)] },
+      { vcpu: 0, steps: ([, two]) => [freed(two)] },
+      { vcpu: 0, mortal: true, steps: [malloc(33000)] },
+    ],
+  },
+  "realloc in place": {
+    about: "a block grows into the pages another thread wants",
+    growth: 4,
+    prepare: (call) => call(0, "malloc", 33000),
+    threads: [
+      { vcpu: 0, mortal: true, steps: (block) => [["realloc", block, 45000], ([moved]) => ["realloc", moved, 34000]] },
+      { vcpu: 0, steps: [malloc(33000)] },
+    ],
+  },
+  trim: {
+    about: "everything cached goes back while others allocate",
+    prepare(call) {
+      const block = call(0, "malloc", 512);
+      call(0, "free", block);
+    },
+    threads: [
+      { vcpu: 0, mortal: true, steps: [["malloc_trim", 0]] },
+      { vcpu: 0, mortal: true, steps: mallocAndFree(512) },
+    ],
+  },
+  "topology page": {
+    about: "two handlers write the page of topology, a thread observes it",
+    nodes: 2,
+    threads: [
+      { vcpu: 0, mortal: true, steps: [["setVcpuNode", 2, 1]] },
+      { vcpu: 0, steps: [["setDistance", 0, 1, 30]] },
+      { vcpu: 2, steps: [["settle"]] },
+    ],
+  },
+  "nodes vanish": {
+    about: "a node vanishes while a thread on it allocates: others adopt what it had",
+    nodes: 2,
+    pages: 4,
+    prepare: (call) => [call(1, "malloc", 16384), call(1, "malloc", 512)],
+    threads: [
+      { vcpu: 0, mortal: true, steps: ([block]) => [freed(block), ["setNodes", 1]] },
+      { vcpu: 1, mortal: true, steps: [malloc(512)] },
+    ],
+  },
+  "rebind against malloc": {
+    about: "a span changes its node while a thread takes blocks from it",
+    nodes: 2,
+    prepare: (call) => call(1, "malloc", 4096),
+    threads: [
+      { vcpu: 0, mortal: true, steps: (block) => [["rebind", pageOf(block), 1, 1]] },
+      { vcpu: 2, mortal: true, steps: [malloc(4096)] },
+    ],
+  },
+  "rebind against free": {
+    about: "a span changes its node while a block of it is freed by a thread of the old one",
+    nodes: 2,
+    prepare: (call) => [call(1, "malloc", 4096), call(1, "malloc", 4096)],
+    threads: [
+      { vcpu: 0, mortal: true, steps: ([block]) => [["rebind", pageOf(block), 1, 1]] },
+      { vcpu: 2, mortal: true, steps: ([block]) => [freed(block)] },
+    ],
+  },
+  "rebind against a hit": {
+    about: "a span changes its node while blocks of it are cached: hits of malloc and free read the tag as they please",
+    nodes: 2,
+    prepare(call) {
+      const blocks = times(4, () => call(1, "malloc", 64));
+      blocks.slice(1).forEach((block) => call(1, "free", block));
+      return blocks[0];
+    },
+    threads: [
+      { vcpu: 0, mortal: true, steps: (block) => [["rebind", pageOf(block), 1, 1]] },
+      { vcpu: 2, mortal: true, steps: (block) => [freed(block), malloc(64)] },
+    ],
+  },
+  "rebind of free pages": {
+    about: "free pages change their node while a large block is cut from them",
+    nodes: 2,
+    threads: [
+      { vcpu: 0, mortal: true, steps: [["rebind", FIRST_PAGE + 8, 4, 1]] },
+      { vcpu: 0, mortal: true, steps: [malloc(33000)] },
+    ],
+  },
+  adoption: {
+    about: "a span is adopted by another node's list while both nodes allocate from theirs",
+    nodes: 2,
+    prepare: (call) => [call(1, "malloc", 4096), call(2, "malloc", 4096)],
+    threads: [
+      { vcpu: 0, mortal: true, steps: ([block]) => [["rebind", pageOf(block), 1, 1]] },
+      { vcpu: 2, steps: [malloc(4096)] },
+      { vcpu: 1, steps: [malloc(4096)] },
+    ],
+  },
+  attach: {
+    about: "two threads attach at once, and allocate",
+    threads: times(2, (i) => ({ attached: false, vcpu: 0, mortal: i === 0, steps: [["attach", BASE, keyOf(i), 0, 1], malloc(512)] })),
+  },
+  detach: {
+    about: "a thread leaves with a full cache, another comes, a third allocates",
+    prepare(call) {
+      times(3, () => call(0, "malloc", 512)).forEach((block) => call(0, "free", block));
+    },
+    threads: [
+      { vcpu: 0, mortal: true, steps: [["detach"]] },
+      { vcpu: 0, attached: false, steps: [["attach", BASE, keyOf(1), 0, 1]] },
+      { vcpu: 0, steps: [malloc(512)] },
+    ],
+  },
+  reaping: {
+    about: "two threads reap the same dead one",
+    prepare(call) {
+      times(3, () => call(0, "malloc", 512)).forEach((block) => call(0, "free", block));
+    },
+    threads: [
+      { vcpu: 0, steps: [] },
+      ...times(2, (i) => ({ vcpu: 0, mortal: i === 0, steps: [{ make: ["reap", keyOf(0)], again: (result) => result === 0xffffffff }] })),
+    ],
+  },
+  "producer and consumer": {
+    about: "a block passes from one thread to another, on another node",
+    nodes: 2,
+    pages: 4,
+    prepare: (call) => call(0, "malloc", 16384),
+    threads: [
+      { vcpu: 0, mortal: true, steps: [malloc(16384), malloc(16384)] },
+      {
+        vcpu: 1,
+        mortal: true,
+        steps: [received(0, 0)],
+      },
+    ],
+  },
+};
+
+/** Larger mixes, for random schedules. */
+export const mixes = {
+  "everything at once": {
+    about: "four threads on two nodes allocate, free each other's blocks, rebind, move, trim and detach",
+    nodes: 2,
+    pages: 4,
+    growth: 4,
+    prepare: (call) => times(6, (i) => call(i % 3, "malloc", [512, 16384, 4096, 33000, 64, 8192][i])),
+    threads: [
+      {
+        vcpu: 0,
+        mortal: true,
+        steps: (blocks) => [malloc(512), freed(blocks[1]), malloc(16384), freeOf(0), ["malloc_trim", 0], malloc(40000), freeOf(2)],
+      },
+      {
+        vcpu: 1,
+        mortal: true,
+        steps: (blocks) => [malloc(4096), freed(blocks[3]), malloc(64), freeOf(0), ["realloc", blocks[4], 9000], malloc(33000)],
+      },
+      {
+        vcpu: 2,
+        mortal: true,
+        steps: (blocks) => [freed(blocks[0]), malloc(16384), freed(blocks[5]), freeOf(1), malloc(8192), ["detach"]],
+      },
+      {
+        vcpu: 0,
+        steps: (blocks) => [
+          ["rebind", FIRST_PAGE, 32, 1],
+          ["setVcpuNode", 2, 1],
+          ["rebind", pageOf(blocks[2]), 8, 0],
+          ["setDistance", 0, 1, 40],
+          ["rebind", FIRST_PAGE + 8, 12, 1],
+        ],
+      },
+    ],
+  },
+  "messages between nodes": {
+    about: "two producers and two consumers pass blocks in a ring",
+    nodes: 2,
+    pages: 4,
+    threads: times(4, (i) => ({
+      vcpu: i,
+      mortal: i < 2,
+      steps: times(4, (n) => [malloc(16384), received((i + 1) % 4, 2 * n)]).flat(),
+    })),
+  },
+};

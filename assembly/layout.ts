@@ -56,8 +56,8 @@ export class Heap {
   ownedPages: u32;
   /** Atomic, written under topologyLock: nodes 0 .. nodes-1 exist. */
   nodes: u32;
-  /** Atomic: slots attached. */
-  attached: u32;
+  /** Atomic, written under pageHeapLock: thread records made, the most threads there were at a time. */
+  records: u32;
   unused0: u64;
   unused1: u64;
   unused2: u64;

@@ -7,12 +7,14 @@ import {
   Heap,
   KIND_SMALL,
   MAX_NODES,
+  MAX_THREADS,
   PAGE_LIMIT,
   PAGE_SHIFT,
   PAGE_METADATA,
   PAGE_OWNED,
   PAGE_TOUCHED,
   Span,
+  THREADS,
   HEAP_GROWS_ALONE,
 } from "./layout";
 import { heap, theHeap } from "./instance";
@@ -210,6 +212,9 @@ export function rebuildPageHeap(): void {
   }
   for (let at = nextHeader(0); at; at = nextHeader(at)) if (loadLabel(at) == 0) poolHeader(at, isLongHeader(at));
   atomic.store<u32>(heap, rebuildRuns(), offsetof<Heap>("ownedPages"));
+  let records: u32 = 0;
+  for (let slot: usize = 0; slot < MAX_THREADS; ++slot) records += <u32>(load<u32>(heap + (slot << 2), THREADS) != 0);
+  atomic.store<u32>(heap, records, offsetof<Heap>("records"));
 }
 
 /** Files every page that is neither metadata nor in a span; the number of pages owned. */

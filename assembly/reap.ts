@@ -13,6 +13,7 @@ import {
   MAX_CLASSES,
   MAX_NODES,
   MAX_THREADS,
+  MAX_VCPUS,
   SLOTS,
   SLOT_ATTACHED,
   SLOT_DEAD,
@@ -71,20 +72,9 @@ function slotOfKey(key: u32): u32 {
   return 0;
 }
 
-/** Writes how many slots are taken, less those about to be left. */
-function countAttached(leaving: u32): void {
-  let count = -leaving;
-  for (let slot: u32 = 0; slot < MAX_THREADS; ++slot) {
-    count += <u32>(stateOf(atomic.load<u64>(slotAt(slot), SLOTS)) != SLOT_FREE);
-  }
-  atomic.store<u32>(heap, count, offsetof<Heap>("attached"));
-}
-
 /** The slot is free again, in its next generation. */
 function freeSlot(slot: u32): void {
   const word = <u32>atomic.load<u64>(slotAt(slot), SLOTS);
-  // The count first: whoever dies in between still has its slot, and is counted anew by its reaper.
-  countAttached(1);
   atomic.store<u64>(slotAt(slot), <u64>((word & ~0xff) | SLOT_FREE), SLOTS);
 }
 
@@ -97,7 +87,7 @@ function freeSlot(slot: u32): void {
 export function attach(base: usize, key: u32, vcpu: u32, flags: u32): u32 {
   bindHeap(base);
   const h = changetype<Heap>(base);
-  if (self != 0 || key == 0 || atomic.load<u32>(base) != MAGIC || h.abiVersion != ABI_VERSION) {
+  if (self != 0 || key == 0 || vcpu >= MAX_VCPUS || atomic.load<u32>(base) != MAGIC || h.abiVersion != ABI_VERSION) {
     setError(EINVAL);
     return 0;
   }
@@ -121,7 +111,6 @@ export function attach(base: usize, key: u32, vcpu: u32, flags: u32): u32 {
     t.flags = flags;
     for (let c: u32 = 0; c < MAX_CLASSES; ++c) store<u32>(cacheList(record, c), <u32>sentinel());
     bindThread(record, slot + 1, (flags & THREAD_MAY_BLOCK) != 0);
-    countAttached(0);
     observe();
     setError(0);
     return (generation << 16) | (slot + 1);
@@ -139,8 +128,12 @@ function makeRecord(slot: u32): usize {
     return 0;
   }
   record = metadata(THREAD_SIZE);
-  if (record) atomic.store<u32>(heap + ((<usize>slot) << 2), <u32>record, THREADS);
-  else setError(ENOMEM);
+  if (record) {
+    atomic.store<u32>(heap + ((<usize>slot) << 2), <u32>record, THREADS);
+    atomic.add<u32>(heap, 1, offsetof<Heap>("records"));
+  } else {
+    setError(ENOMEM);
+  }
   release(lock, RANK_PAGE_HEAP);
   return record;
 }

@@ -38,7 +38,7 @@ const RETURN_BLOCKS: u32 = 64;
 /** Bytes one thread's cache may hold. */
 function budget(): u32 {
   const h = theHeap();
-  const threads = max<u32>(1, atomic.load<u32>(heap, offsetof<Heap>("attached")));
+  const threads = max<u32>(1, atomic.load<u32>(heap, offsetof<Heap>("records")));
   return (h.ownedPages << (PAGE_SHIFT - CACHE_SHIFT)) / threads;
 }
 

@@ -22,7 +22,7 @@ const WORDS: Record<Word, string> = {
   [Word.FREE_PAGES]: "freePages",
   [Word.METADATA_PAGES]: "metadataPages",
   [Word.LIMIT_PAGES]: "limitPages",
-  [Word.ATTACHED]: "attached",
+  [Word.RECORDS]: "thread records",
   [Word.GROWTH]: "a growth",
   [Word.REBIND]: "a rebind",
   [Word.SEQUENCE]: "a write to the topology",

@@ -439,8 +439,10 @@ describe("attach, detach, reap", () => {
     malloc(100);
     expect<i32>(detach()).toBe(0);
     expect<usize>(malloc(100)).toBe(0);
-    expect<u32>(theHeap().attached).toBe(0);
+    expect<u32>(theHeap().records).toBe(1);
+    expect<u32>(attach(BASE, 8, 256, 1)).toBe(0);
     expect<u32>(attach(BASE, 8, 0, 1) & 0xffff).toBe(1);
+    expect<u32>(theHeap().records).toBe(1);
     expect<u32>(attach(BASE, 9, 0, 1)).toBe(0);
   });
 
@@ -461,6 +463,6 @@ describe("attach, detach, reap", () => {
     expect<u32>(lengthOf(cacheList(victim, classOf(100)))).toBe(0);
     expect<u32>(atomic.load<u32>(lock)).toBe(0);
     expect<i32>(reap(7)).toBe(0);
-    expect<u32>(theHeap().attached).toBe(1);
+    expect<u32>(theHeap().records).toBe(2);
   });
 });

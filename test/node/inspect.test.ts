@@ -269,7 +269,7 @@ const BREAKS: Break[] = [
   ["free pages", Problem.TOTAL, head("freePages", plusOne)],
   ["metadata pages", Problem.TOTAL, head("metadataPages", plusOne)],
   ["more pages than allowed", Problem.TOTAL, head("limitPages", 8)],
-  ["attached", Problem.TOTAL, head("attached", plusOne)],
+  ["thread records", Problem.TOTAL, head("records", plusOne)],
   ["metadata range backwards", Problem.METADATA_RANGE, head("metaEnd", 8)],
   [
     "metadata range in a block",

@@ -1,0 +1,152 @@
+// Whether a heap that runs for long stays as large as it was: committed bytes after 10^8 and after 10^9 operations (mallocs and frees) of
+//   churn   two workers on two nodes, each replaces random blocks of its own table
+//   trade   the same over one table: half of the blocks are freed by another thread than took them, on another node
+//   pair    a producer on one node, a consumer on another, a ring between them: every block is freed remotely
+//   node bench/churn.mjs [--operations 1e9] [--only churn|trade|pair] [--out FILE]
+// A tenth of the operations is the first mark. Needs `npm run build`.
+import { existsSync, readFileSync, writeFileSync } from "node:fs";
+import { parseArgs } from "node:util";
+import { Worker } from "node:worker_threads";
+import Table from "cli-table3";
+import { inspect } from "../dist/heap/inspect.js";
+import { buildDriver, built, machine } from "./drivers/build.mjs";
+
+const { values } = parseArgs({
+  options: {
+    operations: { type: "string", default: "1e9" },
+    only: { type: "string", default: "" },
+    out: { type: "string", default: "bench/results/churn.json" },
+  },
+});
+const operations = Number(values.operations);
+
+const SUM = 65536; // i64: live bytes
+const TABLE = SUM + 64; // the table, or the ring
+const BASE = 1 << 20;
+const SLOTS = 50_000;
+const SECOND = TABLE + 4 * SLOTS;
+const WIDTH = 4096;
+const CHUNK = 1_000_000; // blocks a worker takes or gives back between two looks at the heap
+const LEAST = 4 * 2 ** 20;
+
+/** Two workers attached to a heap of two nodes. */
+async function stage(module) {
+  const memory = new WebAssembly.Memory({ initial: BASE / 65536 + 1, maximum: 65536, shared: true });
+  const { create } = new WebAssembly.Instance(built("create"), { env: { memory } }).exports;
+  if (create(BASE, BASE + 65536, (65536 - BASE / 65536 - 1) * 8, 2, 0)) throw new Error("create failed");
+  const workers = await Promise.all(
+    [0, 1].map(async (vcpu) => {
+      const workerData = { module, memory, base: BASE, key: vcpu + 1, vcpu };
+      const worker = new Worker(new URL("drivers/churn-worker.mjs", import.meta.url), { workerData });
+      await answer(worker);
+      return (loop, ...args) => {
+        worker.postMessage({ loop, args });
+        return answer(worker);
+      };
+    }),
+  );
+  return { memory, workers, inspector: inspect(memory, BASE, built("inspect")) };
+}
+
+function answer(worker) {
+  return new Promise((resolve, reject) => {
+    const done = (error) => {
+      worker.off("message", told);
+      worker.off("error", done);
+      if (error) reject(error);
+      else resolve();
+    };
+    const told = ({ error }) => done(error && new Error(error));
+    worker.on("message", told);
+    worker.on("error", done);
+    worker.ref();
+  }).finally(() => worker.unref());
+}
+
+/** What both workers do for `count` blocks each, and how many operations that is. */
+const PATTERNS = {
+  churn: {
+    step: ([a, b]) => Promise.all([a("churn", CHUNK, TABLE, SLOTS, SUM), b("churn", CHUNK, SECOND, SLOTS, SUM)]),
+    operations: 4 * CHUNK,
+    end: async ([a, b]) => {
+      await a("clear", TABLE, SLOTS, SUM);
+      await b("clear", SECOND, SLOTS, SUM);
+    },
+  },
+  trade: {
+    step: ([a, b]) => Promise.all([a("churn", CHUNK, TABLE, 2 * SLOTS, SUM), b("churn", CHUNK, TABLE, 2 * SLOTS, SUM)]),
+    operations: 4 * CHUNK,
+    end: ([a]) => a("clear", TABLE, 2 * SLOTS, SUM),
+  },
+  pair: {
+    step: ([a, b]) => Promise.all([a("produce", CHUNK, TABLE, WIDTH, SUM), b("consume", CHUNK, TABLE, WIDTH, SUM)]),
+    operations: 2 * CHUNK,
+    end: async () => {},
+  },
+};
+
+async function run(name, module) {
+  const { memory, workers, inspector } = await stage(module);
+  const { step, operations: each, end } = PATTERNS[name];
+  const live = new BigInt64Array(memory.buffer, SUM, 1);
+  const first = operations / 10;
+  let peakLive = 0;
+  let atFirst;
+  const start = performance.now();
+  // Live bytes are looked at as the workers run, not only between their turns.
+  const watch = setInterval(() => (peakLive = Math.max(peakLive, Number(Atomics.load(live, 0)))), 5);
+  let done = 0;
+  while (done < operations) {
+    await step(workers);
+    done += each;
+    peakLive = Math.max(peakLive, Number(Atomics.load(live, 0)));
+    if (atFirst === undefined && done >= first) atFirst = inspector.stats().committedBytes;
+    if (done % (25 * each) === 0 && process.stderr.isTTY) process.stderr.write(`\r${name} ${(done / 1e6).toFixed(0)} M operations `);
+  }
+  if (process.stderr.isTTY) process.stderr.write("\r\x1b[K");
+  clearInterval(watch);
+  const seconds = (performance.now() - start) / 1000;
+  const stats = inspector.stats();
+  const committed = stats.committedBytes;
+  await end(workers);
+  const walk = inspector.walk({ live: [] });
+  return {
+    pattern: name,
+    operations: done,
+    seconds: +seconds.toFixed(1),
+    nanosecondsAnOperation: +((seconds * 1e9) / done).toFixed(1),
+    peakLiveBytes: peakLive,
+    committedAtTenth: atFirst,
+    committedBytes: committed,
+    bound: Math.max(2 * peakLive, LEAST),
+    remoteFrees: stats.threads.reduce((sum, thread) => sum + thread.remoteFrees, 0),
+    walk: walk.ok ? "ok" : [...walk.problems, ...walk.unaccounted],
+  };
+}
+
+const module = new WebAssembly.Module(buildDriver("churn"));
+const results = [];
+for (const name of Object.keys(PATTERNS)) if (!values.only || values.only === name) results.push(await run(name, module));
+const MiB = (bytes) => (bytes / 2 ** 20).toFixed(2);
+const table = new Table({
+  head: ["", "operations", "ns each", "peak live MiB", "committed MiB at a tenth", "at the end", "bound", "freed remotely", "walk"],
+  style: { head: [], border: [] },
+});
+for (const r of results) {
+  const sizes = [r.peakLiveBytes, r.committedAtTenth, r.committedBytes, r.bound].map(MiB);
+  table.push([
+    r.pattern,
+    r.operations.toExponential(),
+    r.nanosecondsAnOperation,
+    ...sizes,
+    r.remoteFrees,
+    r.walk === "ok" ? "ok" : "FAILED",
+  ]);
+}
+console.log(table.toString());
+const before = values.only && existsSync(values.out) ? JSON.parse(readFileSync(values.out, "utf8")).results : [];
+const kept = before.filter(({ pattern }) => !results.some((result) => result.pattern === pattern));
+writeFileSync(values.out, `${JSON.stringify({ machine: machine(), results: [...kept, ...results] }, null, 2)}\n`);
+const failed = results.filter((r) => r.walk !== "ok" || r.committedBytes !== r.committedAtTenth || r.committedBytes > r.bound);
+for (const r of failed) console.error(`${r.pattern}: not bounded, or the walk found problems\n${JSON.stringify(r, null, 2)}`);
+process.exitCode = failed.length ? 1 : 0;

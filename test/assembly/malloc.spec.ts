@@ -1,0 +1,174 @@
+// The C family: what it promises of every size and alignment, and what is left of the heap afterwards.
+
+import { PAGE_SIZE } from "../../assembly/layout";
+import { theHeap } from "../../assembly/instance";
+import { MAX_SMALL } from "../../assembly/size-class";
+import {
+  aligned_alloc,
+  calloc,
+  free,
+  malloc,
+  malloc_trim,
+  malloc_usable_size,
+  memalign,
+  posix_memalign,
+  realloc,
+} from "../../assembly/malloc";
+import { errno } from "../../assembly/control";
+import { takeBadCall } from "../../assembly/bad-call";
+import { expectOnly, expectSound, fresh } from "./rig";
+
+const ENOMEM: i32 = 48;
+const EINVAL: i32 = 28;
+
+describe("malloc", () => {
+  it("serves every size around every class, aligned and disjoint", () => {
+    fresh();
+    const blocks: usize[] = [];
+    for (let size: usize = 0; size <= 2048; ++size) {
+      const block = malloc(size);
+      if (block & (size >= 16 ? 15 : 7)) expect<usize>(block).toBe(0, "misaligned");
+      if (malloc_usable_size(block) < size) expect<usize>(size).toBe(0, "too small");
+      memory.fill(block, <u8>size, size);
+      blocks.push(block);
+    }
+    expectOnly(blocks);
+    for (let i = 0; i < blocks.length; ++i) {
+      for (let at: i32 = 0; at < i; ++at) if (load<u8>(blocks[i] + at) != <u8>i) expect<i32>(i).toBe(-1, "overwritten");
+      free(blocks[i]);
+    }
+    expectOnly([]);
+  });
+
+  it("gives different blocks for size 0", () => {
+    fresh();
+    const a = malloc(0);
+    const b = malloc(0);
+    expect<usize>(a).not.toBe(0);
+    expect<usize>(a).not.toBe(b);
+    free(0);
+    expectOnly([a, b]);
+  });
+
+  it("refuses what cannot be", () => {
+    fresh();
+    const sizes: usize[] = [0xffff_ffff, 0xffff_fff0, 0xffff_0001, 0x8000_0000, 5 << 20];
+    for (let i = 0; i < sizes.length; ++i) {
+      expect<usize>(malloc(sizes[i])).toBe(0);
+      expect<i32>(errno()).toBe(ENOMEM);
+      expect<usize>(calloc(1, sizes[i])).toBe(0);
+      expect<usize>(memalign(64, sizes[i])).toBe(0);
+    }
+    expect<usize>(calloc(0x1_0001, 0x1_0000)).toBe(0);
+    expect<usize>(calloc(0xffff_ffff, 0xffff_ffff)).toBe(0);
+    expectOnly([]);
+  });
+
+  it("hands out all there is, and all of it again", () => {
+    fresh();
+    const blocks: usize[] = [];
+    for (let round = 0; round < 3; ++round) {
+      const before = blocks.length;
+      for (let block = malloc(1000); block != 0; block = malloc(1000)) blocks.push(block);
+      expect<i32>(errno()).toBe(ENOMEM);
+      expect<bool>(blocks.length > 3500).toBe(true);
+      expectOnly(blocks);
+      while (blocks.length > before) free(blocks.pop());
+      expectOnly(blocks);
+    }
+    malloc_trim(0);
+    expect<u32>(theHeap().freePages + theHeap().metadataPages).toBe(theHeap().ownedPages);
+  });
+});
+
+describe("realloc", () => {
+  it("keeps the bytes from any size to any other", () => {
+    fresh();
+    const sizes: usize[] = [1, 8, 24, 100, 1000, 5000, MAX_SMALL, MAX_SMALL + 1, 70_000, 300_000];
+    for (let i = 0; i < sizes.length; ++i) {
+      for (let j = 0; j < sizes.length; ++j) {
+        const block = malloc(sizes[i]);
+        for (let at: usize = 0; at < sizes[i]; ++at) store<u8>(block + at, <u8>(at * 7));
+        const moved = realloc(block, sizes[j]);
+        expect<usize>(moved).not.toBe(0);
+        for (let at: usize = 0; at < min(sizes[i], sizes[j]); ++at) {
+          if (load<u8>(moved + at) != <u8>(at * 7)) expect<usize>(at).toBe(-1, "not kept");
+        }
+        expectOnly([moved]);
+        free(moved);
+      }
+    }
+  });
+
+  it("takes 0 for nothing, on either side", () => {
+    fresh();
+    const block = realloc(0, 100);
+    expect<usize>(block).not.toBe(0);
+    expect<usize>(realloc(block, 0)).toBe(0);
+    expectOnly([]);
+  });
+
+  it("leaves the block as it was when there is no memory", () => {
+    fresh();
+    const block = malloc(1000);
+    memory.fill(block, 0x33, 1000);
+    expect<usize>(realloc(block, 5 << 20)).toBe(0);
+    expect<i32>(errno()).toBe(ENOMEM);
+    expect<u8>(load<u8>(block + 999)).toBe(0x33);
+    expectOnly([block]);
+  });
+
+  it("refuses what is no block", () => {
+    fresh();
+    expect<usize>(realloc(8, 100)).toBe(0);
+    expect<i32>(errno()).toBe(EINVAL);
+    expect<i32>(takeBadCall()).not.toBe(0);
+    expectOnly([]);
+  });
+});
+
+describe("aligned blocks", () => {
+  it("are aligned as asked, small and large", () => {
+    fresh();
+    const blocks: usize[] = [];
+    for (let alignment: usize = 1; alignment <= 1 << 16; alignment <<= 1) {
+      for (let size: usize = 1; size <= 40_000; size = size * 3 + 1) {
+        const block = alignment & 1 ? memalign(alignment, size) : aligned_alloc(alignment, size);
+        expect<usize>(block).not.toBe(0);
+        expect<usize>(block & (alignment - 1)).toBe(0);
+        expect<bool>(malloc_usable_size(block) >= size).toBe(true);
+        blocks.push(block);
+        if (blocks.length > 20) free(blocks.shift());
+      }
+    }
+    expectOnly(blocks);
+  });
+
+  it("are refused for what is no power of two", () => {
+    fresh();
+    const wrong: usize[] = [0, 3, 24, 0x8000_0001];
+    for (let i = 0; i < wrong.length; ++i) {
+      expect<usize>(memalign(wrong[i], 64)).toBe(0);
+      expect<i32>(errno()).toBe(EINVAL);
+    }
+    const out = malloc(16);
+    store<u32>(out, 77);
+    expect<i32>(posix_memalign(out, 2, 64)).toBe(EINVAL);
+    expect<i32>(posix_memalign(out, 64, 5 << 20)).toBe(ENOMEM);
+    expect<u32>(load<u32>(out)).toBe(77);
+    expect<i32>(posix_memalign(out, 256, 64)).toBe(0);
+    expect<u32>(load<u32>(out) & 255).toBe(0);
+    expectOnly([out, load<u32>(out)]);
+  });
+
+  it("give the pages around them back", () => {
+    fresh();
+    const free0 = theHeap().freePages;
+    const block = memalign(1 << 18, 100_000);
+    expect<u32>(free0 - theHeap().freePages <= 14).toBeTruthy();
+    free(block);
+    expect<u32>(theHeap().freePages >= free0 - 1).toBeTruthy();
+    expect<usize>(block & (PAGE_SIZE - 1)).toBe(0);
+    expectSound();
+  });
+});

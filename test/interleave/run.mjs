@@ -1,53 +1,47 @@
-// Every interleaving of the heap's scenarios: `node test/interleave/run.mjs [--quick] [--scenario PART] [--json] [--replay TRACE]`.
-//
-// Searches each scenario without and with a death, runs the mixes on random schedules, and detects races in all of them.
-// --quick bounds the states of each search. A failure prints its schedule; --replay with --scenario NAME and --kills N runs it again.
+// Every interleaving of the heap's scenarios: `node test/interleave/run.mjs [--quick] [--scenario PART] [--seed N] [--json] [--replay TRACE --kills N]`.
+// Each scenario is searched without and with a death, the mixes run on random schedules, and races are looked for in all of them.
+// --quick bounds the states of each search. A failure prints a schedule that replays.
 
 import { parseArgs } from "node:util";
-import { Worker, isMainThread, parentPort, workerData } from "node:worker_threads";
-import { heapScenario, loadHeap, releaseText } from "./heap.mjs";
-import { Machine } from "./machine.mjs";
-import { RaceDetector, isMeant } from "./races.mjs";
-import { sample } from "./sample.mjs";
+import { loadHeap, releaseText } from "./heap.mjs";
 import { mixes, scenarios } from "./scenarios.mjs";
-import { search } from "./search.mjs";
-import { formatTrace, parseTrace, replay } from "./trace.mjs";
+import { explore, retell } from "./task.mjs";
 
-/** [states of a search, random runs of a mix] at most. */
-const BOUNDS = { quick: [40_000, 300], full: [1_000_000, 10_000] };
+const { values } = parseArgs({
+  options: {
+    quick: { type: "boolean", default: false },
+    scenario: { type: "string", default: "" },
+    seed: { type: "string", default: "1" },
+    kills: { type: "string", default: "0" },
+    replay: { type: "string" },
+    json: { type: "boolean", default: false },
+  },
+});
+const bounds = values.quick ? { maxStates: 3000, runs: 60 } : { maxStates: 200_000, runs: 5000 };
+const built = loadHeap(await releaseText());
+const names = Object.keys({ ...scenarios, ...mixes }).filter((name) => name.includes(values.scenario));
 
-/** Does one task { name, kills, bounds, seed } with the heap's modules. */
-export function perform(built, { name, kills, bounds: [maxStates, runs], seed }) {
-  const spec = scenarios[name] ?? mixes[name];
-  const machine = new Machine(built, heapScenario(built, spec, kills));
-  const detector = new RaceDetector(machine);
-  let result;
-  if (name in scenarios) {
-    result = search(machine, { kills, maxStates, seed });
-    if (!result.failure) sample(machine, { kills, runs: 30, seed, detector });
-  } else {
-    result = sample(machine, { kills, runs, seed, detector });
-  }
-  const races = new Map([...detector.found, ...(result.races ?? []).map((race) => [race.key, race])]);
-  const unmeant = [...races.keys()].filter((key) => !isMeant(key));
-  const trace = result.trace ? formatTrace(result.trace) : null;
-  const failure = result.failure ?? (unmeant.length ? `race: ${unmeant[0]}` : null);
-  return {
-    name,
-    kills,
-    threads: spec.threads.length,
-    calls: spec.threads.map(({ steps }) => (typeof steps === "function" ? "?" : steps.length)),
-    status: failure ? "failed" : result.status,
-    states: result.states ?? 0,
-    transitions: result.transitions ?? 0,
-    ends: result.ends ?? 0,
-    runs: result.runs ?? 0,
-    seed: result.seed ?? seed,
-    races: races.size,
-    unmeant,
-    words: result.words ?? 0,
-    failure,
-    trace,
-    lines: trace ? replay(new Machine(built, heapScenario(built, spec, kills)), parseTrace(trace), machine.scenario.nameOf).lines : [],
-  };
+if (values.replay) {
+  const { outcome, lines } = retell(built, names[0], Number(values.kills), values.replay);
+  console.log([...lines, `=> ${outcome}`].join("\n"));
+  process.exit(0);
 }
+
+const results = [];
+for (const name of names) {
+  for (const kills of [0, 1]) {
+    const result = explore(built, { name, kills, ...bounds, seed: Number(values.seed) });
+    results.push(result);
+    if (values.json) continue;
+    const { threads, calls, states, runs, outcome, races } = result;
+    const size = runs ? `${runs} runs` : `${states} states`;
+    console.log(
+      `${name.padEnd(38)} ${kills} deaths  ${threads} threads, ${calls} calls  ${size.padStart(14)}  ${races} races meant  ${outcome}`,
+    );
+    if (result.failure) console.log(`    ${result.failure}\n    --scenario "${name}" --kills ${kills} --replay "${result.trace}"`);
+  }
+}
+const failed = results.filter(({ failure }) => failure).length;
+if (values.json) console.log(JSON.stringify(results));
+else console.log(`${results.length} explorations, ${results.reduce((sum, { states }) => sum + states, 0)} states; ${failed} failed`);
+process.exitCode = failed ? 1 : 0;

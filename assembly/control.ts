@@ -3,7 +3,7 @@
 import { Heap, MAX_VCPUS, THREAD_WEIGHTS } from "./layout";
 import { EINVAL, epochSeen, heap, lastError, self, setError, theHeap, theThread, thread } from "./instance";
 import { flagsOf, nodeOfPage, pageOf } from "./page-map";
-import { POLICY_BIND, POLICY_DEFAULT, POLICY_LOCAL, POLICY_WEIGHTED_INTERLEAVE, existingNodes } from "./policy";
+import { POLICY_DEFAULT, POLICY_LOCAL, POLICY_WEIGHTED_INTERLEAVE, existingNodes } from "./policy";
 import { flushCache, returnCarry } from "./thread-cache";
 import { observe } from "./topology";
 
@@ -14,7 +14,7 @@ export function errno(): i32 {
   return error;
 }
 
-/** Sets this thread's memory policy: a Linux mode and a mask of nodes. Cached blocks the policy would not choose go back. */
+/** Sets this thread's memory policy: a Linux mode and a mask of nodes. What is cached goes back, since the policy might not choose it. */
 export function setPolicy(mode: u32, mask: u32): i32 {
   const needsMask = mode != POLICY_DEFAULT && mode != POLICY_LOCAL;
   if (self == 0 || mode > POLICY_WEIGHTED_INTERLEAVE || needsMask != ((mask & existingNodes()) != 0)) return EINVAL;
@@ -23,7 +23,7 @@ export function setPolicy(mode: u32, mask: u32): i32 {
   record.mask = mask;
   record.credit = 0;
   observe();
-  if (mode == POLICY_BIND && returnCarry(thread)) flushCache(thread);
+  if (returnCarry(thread)) flushCache(thread);
   return 0;
 }
 

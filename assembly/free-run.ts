@@ -5,7 +5,10 @@
 
 import { ARENA_BINS, Arena, EXACT_RUNS, FreeRun, PAGE_METADATA, PAGE_OWNED, PAGE_TOUCHED, Span } from "./layout";
 import { theHeap } from "./instance";
-import { addressOf, arenaOf, entryOf, flagsOf, nodeOfPage, pageOf, setEntry, setFlags } from "./page-map";
+import { addressOf, arenaOf, endOfPages, entryOf, flagsOf, nodeOfPage, pageOf, setEntry, setFlags } from "./page-map";
+
+/** Runs of at least this many pages are long. */
+const LONG_RUN: u32 = 8;
 
 function binOf(arena: usize, pages: u32): usize {
   return arena + (min<u32>(pages - 1, EXACT_RUNS) << 2);
@@ -144,13 +147,19 @@ function bestFit(arena: usize, pages: u32): u32 {
   return best;
 }
 
-/** Takes `pages` adjacent free pages of `node` off the lists: their first page, or 0. */
+/**
+ * Takes `pages` adjacent free pages of `node` off the lists: their first page, or 0. At the end of the memory, long ones come last: short ones
+ * that are wanted meanwhile lie before them, and a long run that is free again can be lengthened by growth.
+ */
 export function takeRun(node: u32, pages: u32): u32 {
   const arena = arenaOf(node);
   if (!arena) return 0;
   const start = bestFit(arena, pages);
-  if (start) takeFrom(start, freeRunAt(start), start, pages);
-  return start;
+  if (!start) return 0;
+  const length = freeRunAt(start);
+  const first = pages < LONG_RUN || start + length < endOfPages() ? start : start + length - pages;
+  takeFrom(start, length, first, pages);
+  return first;
 }
 
 /** Takes [first, first + pages) out of the listed run [start, start + length). */

@@ -20,7 +20,7 @@ import {
   takeMixedPages,
   takePages,
 } from "./page-heap";
-import { POLICY_BIND, allowedNodes, isInterleaving, nextTarget } from "./policy";
+import { POLICY_BIND, allowedNodes, charge, isInterleaving, nextTarget } from "./policy";
 import { countNode, returnCarry } from "./thread-cache";
 import { INTERIOR_OF_LARGE, OUTSIDE_HEAP, PAGE_NOT_IN_USE, reportBadCall } from "./bad-call";
 
@@ -35,14 +35,18 @@ export function pagesFor(size: usize): u32 {
 /** A block of `pages` pages on the nodes that thread `t` prefers, then on others it allows; 0 = none. */
 export function allocateLarge(t: usize, pages: u32, alignPages: u32, zero: bool): usize {
   const record = changetype<Thread>(t);
-  const target = nextTarget(t);
+  const target = nextTarget(t, 1);
+  charge(record, 1);
   const allowed = allowedNodes(record);
   if (!acquire(pageHeapLock(), RANK_PAGE_HEAP)) return 0;
   let block: usize = 0;
   const want = pages + alignPages - 1;
   if (want >= pages && want <= PAGE_LIMIT) {
-    // Growing keeps the block whole on its node, but only while there is not much free memory to be used up.
-    const growFirst = theHeap().freePages < want + (theHeap().ownedPages >> 3) || record.policy == POLICY_BIND;
+    // Growing keeps the block whole on its node, but only while there is not much free memory to be used up; and never one that is
+    // large beside the heap.
+    const owned = theHeap().ownedPages;
+    const spare = want <= owned >> 4 ? owned >> 3 : 0;
+    const growFirst = theHeap().freePages < want + spare || record.policy == POLICY_BIND;
     if (isInterleaving(record)) block = cutOut(takeMixedPages(want, record.mask), want, pages, alignPages, MIXED, zero);
     if (!block && ((allowed >> target) & 1) != 0) {
       const page = takePages(target, want, growFirst);
@@ -50,8 +54,7 @@ export function allocateLarge(t: usize, pages: u32, alignPages: u32, zero: bool)
       block = cutOut(page, want, pages, alignPages, isInterleaving(record) ? MIXED : target, zero);
     }
     if (!block && record.policy != POLICY_BIND) block = cutOut(takeMixedPages(want, allowed), want, pages, alignPages, MIXED, zero);
-    const nodes = theHeap().nodes;
-    for (let i: u32 = 0; i < nodes && !block; ++i) {
+    for (let i: u32 = 0; i < MAX_NODES && !block; ++i) {
       const node = nearest(t, i);
       if ((allowed >> node) & 1) block = cutOut(takePages(node, want, true), want, pages, alignPages, node, zero);
     }
@@ -89,7 +92,8 @@ function cutOut(page: u32, have: u32, pages: u32, alignPages: u32, node: u32, ze
 /** Interleaves taken pages that nobody has touched: they lie where they are first used. */
 function spread(t: usize, page: u32, pages: u32): void {
   for (let i = page; i < page + pages; ++i) {
-    const node = nextTarget(t);
+    const node = nextTarget(t, 1);
+    charge(changetype<Thread>(t), 1);
     if ((flagsOf(i) & PAGE_TOUCHED) == 0 && makeArena(node) != 0) placePage(i, node);
   }
 }

@@ -298,6 +298,7 @@ export class Thread {
   policy: u32;
   mask: u32;
   cursor: u32;
+  /** Blocks that are still to come from node `cursor`. */
   credit: u32;
   /** Sum of limit x size over the cache lists, bytes. */
   capacity: u32;

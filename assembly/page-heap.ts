@@ -8,7 +8,6 @@ import {
   KIND_SMALL,
   MAX_NODES,
   MAX_THREADS,
-  PAGE_LIMIT,
   PAGE_SHIFT,
   PAGE_METADATA,
   PAGE_OWNED,
@@ -18,7 +17,7 @@ import {
   HEAP_GROWS_ALONE,
 } from "./layout";
 import { heap, theHeap } from "./instance";
-import { arenaOf, entryOf, flagsOf, nodeOfPage, setEntry, setFlags, setNodeOfPage, setTag, tagFor } from "./page-map";
+import { arenaOf, endOfPages, entryOf, flagsOf, nodeOfPage, setEntry, setFlags, setNodeOfPage, setTag, tagFor } from "./page-map";
 import { fileFree, findMixed, freeRunAt, isPlain, takeRange, takeRun } from "./free-run";
 import { grow, recoverGrowth } from "./page-source";
 import { isLongHeader, makeArena, nextHeader, poolHeader, takeHeader } from "./metadata";
@@ -97,11 +96,6 @@ export function takeMixedPages(pages: u32, mask: u32): u32 {
   const page = findMixed(<u32>(heap >> PAGE_SHIFT), endOfPages(), pages, mask);
   if (page) takeRange(page, pages);
   return page;
-}
-
-/** A page beyond which the heap owns nothing. */
-export function endOfPages(): u32 {
-  return min<u32>((<u32>memory.size()) << 3, PAGE_LIMIT);
 }
 
 /** Makes the taken pages a span; 0 (and the pages are free again) if there is no memory for its header. */

@@ -1,7 +1,20 @@
 // Page map: what is known about a page, in two levels. Memory that is not the heap's has a leaf of zeros, so
 // that a lookup needs no bound and a wild pointer finds tag 0.
 
-import { ARENAS, LEAF_ENTRIES, LEAF_FLAGS, LEAF_NODES, LEAF_PAGES, LEAF_SHIFT, LEAF_TAGS, NO_LEAF, PAGE_SHIFT, ROOT } from "./layout";
+import {
+  ARENAS,
+  LEAF_ENTRIES,
+  LEAF_FLAGS,
+  LEAF_NODES,
+  LEAF_PAGES,
+  LEAF_SHIFT,
+  LEAF_TAGS,
+  NO_LEAF,
+  PAGES_PER_GROWTH,
+  PAGE_LIMIT,
+  PAGE_SHIFT,
+  ROOT,
+} from "./layout";
 import { heap } from "./instance";
 
 const TAG_NODE: u32 = 11;
@@ -23,6 +36,11 @@ export function pageOf(address: usize): u32 {
 @inline
 export function addressOf(page: u32): usize {
   return (<usize>page) << PAGE_SHIFT;
+}
+
+/** A page beyond which the heap owns nothing. */
+export function endOfPages(): u32 {
+  return min<u32>(<u32>memory.size() * PAGES_PER_GROWTH, PAGE_LIMIT);
 }
 
 /** Leaf of `page`; the leaf of zeros where the heap owns nothing. */

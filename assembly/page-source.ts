@@ -20,7 +20,7 @@ import { heap, theHeap } from "./instance";
 import { addressOf, arenaOf, isOwnedLeaf, leafOf, nodeOfPage, setEntry } from "./page-map";
 import { fileFree, freeRunEndingAt, takeRun } from "./free-run";
 
-/** A growth takes at least 1/2^GROWTH_SHIFT of what the heap owns. */
+/** Beside what is wanted, a growth takes 1/2^GROWTH_SHIFT of what the heap owns then. */
 const GROWTH_SHIFT: u32 = 7;
 
 /**
@@ -35,7 +35,7 @@ export function grow(node: u32, pages: u32): bool {
   const tail = freeRunEndingAt(before - 1);
   const joined = tail != 0 && tail < pages && nodeOfPage(before - 1) == node;
   const want = (joined ? pages - tail : pages) + missing;
-  const generous = max<u32>(want, h.ownedPages >> GROWTH_SHIFT);
+  const generous = want + ((h.ownedPages + want) >> GROWTH_SHIFT);
   for (let i = 0; i < 2; ++i) {
     const count = roundUp(i == 0 ? generous : want);
     const owned = h.ownedPages + count;

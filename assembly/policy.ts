@@ -42,17 +42,18 @@ export function homeOf(t: usize): u32 {
   return home;
 }
 
-/** Writes the record's order of nodes: by distance from its own, then by number. */
+/** Writes the record's order of nodes: by distance from its own, then by number; those that do not exist come last. */
 export function writeOrder(t: usize): void {
   const node = changetype<Thread>(t).node;
   const nodes = atomic.load<u32>(heap, offsetof<Heap>("nodes"));
-  let left = existingNodes();
-  for (let i: u32 = 0; i < nodes; ++i) {
-    let next: u32 = 0;
+  let left: u32 = -1;
+  for (let i: u32 = 0; i < MAX_NODES; ++i) {
+    let next = i;
     let best: u32 = -1;
     for (let n: u32 = 0; n < nodes; ++n) {
+      if (((left >> n) & 1) == 0) continue;
       const distance: u32 = n == node ? 0 : distanceOf(node, n);
-      if (((left >> n) & 1) != 0 && distance < best) {
+      if (distance < best) {
         best = distance;
         next = n;
       }
@@ -62,8 +63,8 @@ export function writeOrder(t: usize): void {
   }
 }
 
-/** The node the next blocks should come from. */
-export function nextTarget(t: usize): u32 {
+/** The node the next `want` blocks (pages, where a large one is interleaved) should come from. Whoever takes some says so by `charge`. */
+export function nextTarget(t: usize, want: u32): u32 {
   const record = changetype<Thread>(t);
   if (!isInterleaving(record)) return record.home;
   const mask = record.mask & existingNodes();
@@ -71,8 +72,12 @@ export function nextTarget(t: usize): u32 {
   if (record.credit == 0 || ((mask >> record.cursor) & 1) == 0) {
     do record.cursor = (record.cursor + 1) & (MAX_NODES - 1);
     while (((mask >> record.cursor) & 1) == 0);
-    record.credit = record.policy == POLICY_INTERLEAVE ? 1 : max<u32>(1, weightOf(t, record.cursor));
+    record.credit = record.policy == POLICY_INTERLEAVE ? want : want * max<u32>(1, weightOf(t, record.cursor));
   }
-  record.credit -= 1;
   return record.cursor;
+}
+
+/** `count` blocks came from the node of nextTarget: the turn is another node's once all it is due are taken. */
+export function charge(record: Thread, count: u32): void {
+  record.credit -= min<u32>(record.credit, count);
 }

@@ -26,7 +26,7 @@ import {
 } from "./central";
 import { classOfLabel, loadLabel, nodeOfLabel } from "./page-heap";
 import { REMOTE_COST, costOf, handOver, takeRemote } from "./remote";
-import { allowedNodes, isInterleaving, nextTarget } from "./policy";
+import { allowedNodes, charge, isInterleaving, nextTarget } from "./policy";
 
 /** All thread caches together hold at most 1/2^CACHE_SHIFT of what the heap owns. */
 const CACHE_SHIFT: u32 = 5;
@@ -127,12 +127,11 @@ export function refill(t: usize, c: u32): bool {
   const list = changetype<CacheList>(cacheList(t, c));
   raiseLimit(record, list, info);
   const want = max<u32>(1, min<u32>(list.limit, info.batch));
-  if (takeRemote(t, record.home) && !returnCarry(t)) return false;
-  const target = nextTarget(t);
+  const target = nextTarget(t, want);
   const allowed = allowedNodes(record);
   if (((allowed >> target) & 1) != 0 && refillFrom(t, c, target, target, want)) return true;
-  const nodes = theHeap().nodes;
-  for (let i: u32 = 0; i < nodes; ++i) {
+  // All there can be: nodes may come and go meanwhile.
+  for (let i: u32 = 0; i < MAX_NODES; ++i) {
     const node = nearest(t, i);
     if (node != target && ((allowed >> node) & 1) != 0 && refillFrom(t, c, node, target, want)) return true;
   }
@@ -148,13 +147,15 @@ function refillFrom(t: usize, c: u32, node: u32, intended: u32, want: u32): bool
   atomic.store<u32>(t, 0, offsetof<Thread>("carry"));
   record.refills += 1;
   record.refilledBlocks += count;
+  charge(record, node == intended ? count : -1); // a node that has none has had its turn
   countNode(record, node, intended, count);
   return true;
 }
 
-/** Gets up to `want` blocks of (node, class) into the carry, linked and counted; how many. */
+/** Gets up to `want` blocks of (node, class) into the carry, linked and counted; how many. One batch that was freed elsewhere comes home first. */
 export function fetch(t: usize, c: u32, node: u32, want: u32): u32 {
   const record = changetype<Thread>(t);
+  if (takeRemote(t, node) && !returnCarry(t)) return 0;
   const central = makeCentral(node, c);
   if (!central || !acquire(central, RANK_CENTRAL)) return 0;
   const batch: u32 = classInfo(c).batch;
@@ -273,6 +274,7 @@ function scavenge(t: usize): void {
   for (let node: u32 = 0; node < MAX_NODES; ++node) {
     if (!handOver(t, node)) break;
   }
+  drainVanished(t);
 }
 
 /** Empties the cache: every block goes back to its span, or to the queue of its node. False if a lock is out of reach. */
@@ -326,4 +328,9 @@ export function drainNode(t: usize, node: u32): bool {
     if (central != 0 && !emptyTransferCache(t, central)) return false;
   }
   return true;
+}
+
+/** Drains the nodes that do not exist any more: nobody refills there. */
+export function drainVanished(t: usize): void {
+  for (let node = theHeap().nodes; node < MAX_NODES; ++node) if (!drainNode(t, node)) return;
 }

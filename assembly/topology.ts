@@ -17,12 +17,11 @@ import {
 } from "./layout";
 import { EBUSY, EINVAL, ENOMEM, heap, mayBlock, setHome, theHeap, thread } from "./instance";
 import { RANK_CENTRAL, RANK_PAGE_HEAP, RANK_TOPOLOGY, acquire, release } from "./lock";
-import { flagsOf, nodeOfPage, tagFor } from "./page-map";
+import { endOfPages, flagsOf, nodeOfPage, tagFor } from "./page-map";
 import { fileRun, freeRunAt, freeRunCovering, isPlain, remove } from "./free-run";
 import { makeArena } from "./metadata";
 import {
   classOfLabel,
-  endOfPages,
   kindOf,
   labelOf,
   loadLabel,
@@ -35,7 +34,7 @@ import {
   storeLabel,
 } from "./page-heap";
 import { adopt, centralOf, disown, makeCentral } from "./central";
-import { drainNode, emptyTransferCache, sortOut } from "./thread-cache";
+import { drainVanished, emptyTransferCache, sortOut } from "./thread-cache";
 import { homeOf, writeOrder } from "./policy";
 
 /** Pages re-filed under one hold of the page heap's lock. */
@@ -119,8 +118,7 @@ export function setNodes(count: u32): i32 {
   atomic.store<u32>(heap, count, offsetof<Heap>("nodes"));
   endWrite();
   release(topologyLock(), RANK_TOPOLOGY);
-  // Nobody refills on a node that is gone: what was on its way there goes back to the spans now.
-  for (let node = count; node < MAX_NODES; ++node) drainNode(thread, node);
+  drainVanished(thread);
   return 0;
 }
 

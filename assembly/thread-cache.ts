@@ -32,6 +32,8 @@ import { allowedNodes, charge, isInterleaving, nextTarget } from "./policy";
 const CACHE_SHIFT: u32 = 5;
 /** Slow paths between two scavenges. */
 const SCAVENGE_TICKS: u32 = 512;
+/** Remote batches returned in a refill: two, since with one as many might be sent as return. */
+const HOMECOMING = 2;
 /** Blocks returned under one hold of a central lock. */
 const RETURN_BLOCKS: u32 = 64;
 
@@ -152,10 +154,10 @@ function refillFrom(t: usize, c: u32, node: u32, intended: u32, want: u32): bool
   return true;
 }
 
-/** Gets up to `want` blocks of (node, class) into the carry, linked and counted; how many. One batch that was freed elsewhere comes home first. */
+/** Gets up to `want` blocks of (node, class) into the carry, linked and counted; how many. Batches that were freed elsewhere come home first. */
 export function fetch(t: usize, c: u32, node: u32, want: u32): u32 {
   const record = changetype<Thread>(t);
-  if (takeRemote(t, node) && !returnCarry(t)) return 0;
+  for (let i = 0; i < HOMECOMING && takeRemote(t, node); ++i) if (!returnCarry(t)) return 0;
   const central = makeCentral(node, c);
   if (!central || !acquire(central, RANK_CENTRAL)) return 0;
   const batch: u32 = classInfo(c).batch;

@@ -76,6 +76,8 @@ const PATTERNS = {
   trade: {
     step: ([a, b]) => Promise.all([a("churn", CHUNK, TABLE, 2 * SLOTS, SUM), b("churn", CHUNK, TABLE, 2 * SLOTS, SUM)]),
     operations: 4 * CHUNK,
+    // By turns each node may come to hold all that is live, if its worker gets on faster than the other.
+    nodes: 2,
     end: ([a]) => a("clear", TABLE, 2 * SLOTS, SUM),
   },
   pair: {
@@ -87,7 +89,7 @@ const PATTERNS = {
 
 async function run(name, module) {
   const { memory, workers, inspector } = await stage(module);
-  const { step, operations: each, end } = PATTERNS[name];
+  const { step, operations: each, nodes = 1, end } = PATTERNS[name];
   const live = new BigInt64Array(memory.buffer, SUM, 1);
   const first = operations / 10;
   let peakLive = 0;
@@ -118,7 +120,7 @@ async function run(name, module) {
     peakLiveBytes: peakLive,
     committedAtTenth: atFirst,
     committedBytes: committed,
-    bound: Math.max(2 * peakLive, LEAST),
+    bound: Math.max(2 * nodes * peakLive, LEAST),
     remoteFrees: stats.threads.reduce((sum, thread) => sum + thread.remoteFrees, 0),
     walk: walk.ok ? "ok" : [...walk.problems, ...walk.unaccounted],
   };
@@ -147,6 +149,7 @@ console.log(table.toString());
 const before = values.only && existsSync(values.out) ? JSON.parse(readFileSync(values.out, "utf8")).results : [];
 const kept = before.filter(({ pattern }) => !results.some((result) => result.pattern === pattern));
 writeFileSync(values.out, `${JSON.stringify({ machine: machine(), results: [...kept, ...results] }, null, 2)}\n`);
-const failed = results.filter((r) => r.walk !== "ok" || r.committedBytes !== r.committedAtTenth || r.committedBytes > r.bound);
+const grows = (r) => PATTERNS[r.pattern].nodes === undefined && r.committedBytes !== r.committedAtTenth;
+const failed = results.filter((r) => r.walk !== "ok" || grows(r) || r.committedBytes > r.bound);
 for (const r of failed) console.error(`${r.pattern}: not bounded, or the walk found problems\n${JSON.stringify(r, null, 2)}`);
 process.exitCode = failed.length ? 1 : 0;

@@ -1,5 +1,5 @@
-// Loops for bench/churn.mjs, which several workers run over one heap: random churn over a table of blocks, its own or a shared
-// one; and a producer and a consumer with a ring between them.
+// Loops for bench/churn.mjs, which several workers run over one heap: random churn of the same sizes over a table of its own, of random
+// sizes over a table of its own or a shared one; and a producer and a consumer with a ring between them.
 
 import { free, malloc } from "../../assembly/malloc";
 
@@ -24,17 +24,15 @@ function next(): u64 {
 }
 
 /** 8 to 511 bytes; one in 64 up to 8 KiB, and one in 4,096 up to 128 KiB. */
-// @ts-ignore: decorator
-@inline
-function sizeFrom(bits: u64): u32 {
+function randomSize(): u32 {
+  const bits = next();
   const kind = (<u32>bits) & 4095;
   const range: u32 = kind == 0 ? 131_065 : (kind & 63) == 0 ? 8185 : 504;
   return 8 + (<u32>((bits >> 16) & 0xff_ffff) % range);
 }
 
 /** A block that knows its size; 0 if there is no memory. */
-function take(): u32 {
-  const size = sizeFrom(next());
+function take(size: u32): u32 {
   const block = malloc(size);
   if (!block) return 0;
   store<u32>(block, size);
@@ -53,12 +51,49 @@ function tell(sum: usize): void {
   balance = 0;
 }
 
-/** Replaces random blocks of the table of `slots` (atomic u32) `rounds` times; false if memory ran out. */
+/** Fills the table of `slots` (u32) with blocks of random sizes; false if memory ran out. */
+export function fill(table: usize, slots: u32, sum: usize): bool {
+  for (let i: u32 = 0; i < slots; ++i) {
+    const block = take(randomSize());
+    if (!block) return false;
+    store<u32>(table + ((<usize>i) << 2), block);
+  }
+  tell(sum);
+  return true;
+}
+
+/** Address of a random one of `slots` slots. */
+function anySlot(table: usize, slots: u32): usize {
+  return table + ((<usize>(<u32>(next() >> 32) % slots)) << 2);
+}
+
+/** `rounds` times frees two random blocks of a full table and takes one of the size of each for the other's slot; false if memory ran out. */
 export function churn(rounds: u32, table: usize, slots: u32, sum: usize): bool {
   for (let i: u32 = 0; i < rounds; ++i) {
-    const block = take();
+    const one = anySlot(table, slots);
+    const other = anySlot(table, slots);
+    if (one == other) continue;
+    const size = load<u32>(load<u32>(one));
+    const otherSize = load<u32>(load<u32>(other));
+    give(load<u32>(one));
+    give(load<u32>(other));
+    const block = take(otherSize);
+    const otherBlock = take(size);
+    if (!block || !otherBlock) return false;
+    store<u32>(one, block);
+    store<u32>(other, otherBlock);
+    if ((i & 1023) == 0) tell(sum);
+  }
+  tell(sum);
+  return true;
+}
+
+/** Replaces random blocks of the table of `slots` (atomic u32) `rounds` times; false if memory ran out. */
+export function replace(rounds: u32, table: usize, slots: u32, sum: usize): bool {
+  for (let i: u32 = 0; i < rounds; ++i) {
+    const block = take(randomSize());
     if (!block) return false;
-    const old = atomic.xchg<u32>(table + ((<usize>(<u32>(next() >> 32) % slots)) << 2), block);
+    const old = atomic.xchg<u32>(anySlot(table, slots), block);
     if (old) give(old);
     if ((i & 1023) == 0) tell(sum);
   }
@@ -91,7 +126,7 @@ export function produce(count: u32, ring: usize, width: u32, sum: usize): bool {
   for (let i: u32 = 0; i < count; ++i) {
     const produced = atomic.load<u32>(ring);
     for (let seen = atomic.load<u32>(ring, 4); produced - seen == width; seen = atomic.load<u32>(ring, 4)) restNoInline(ring + 4, seen);
-    const block = take();
+    const block = take(randomSize());
     if (!block) return false;
     atomic.store<u32>(ring + SLOTS + ((<usize>(produced & (width - 1))) << 2), block);
     atomic.store<u32>(ring, produced + 1);

@@ -1,25 +1,24 @@
 // The C family: what it promises of every size and alignment, and what is left of the heap afterwards.
 
-import { PAGE_SIZE } from "../../assembly/layout";
-import { theHeap } from "../../assembly/instance";
-import { MAX_SMALL } from "../../assembly/size-class";
+import { Heap, PAGE_SIZE } from "../../assembly/layout";
+import { EBUSY, EINVAL, ENOMEM, cacheList, heap, lengthOf, theHeap, theThread, thread } from "../../assembly/instance";
+import { MAX_SMALL, classInfo, classOf } from "../../assembly/size-class";
+import { centralOf } from "../../assembly/central";
 import {
   aligned_alloc,
   calloc,
   free,
   malloc,
+  mallocOnNode,
   malloc_trim,
   malloc_usable_size,
   memalign,
   posix_memalign,
   realloc,
 } from "../../assembly/malloc";
-import { errno } from "../../assembly/control";
+import { errno, nodeOf } from "../../assembly/control";
 import { takeBadCall } from "../../assembly/bad-call";
-import { expectOnly, expectSound, fresh } from "./rig";
-
-const ENOMEM: i32 = 48;
-const EINVAL: i32 = 28;
+import { ELSEWHERE, allowBlocking, check, expectEmpty, expectOnly, expectSound, fresh, freshSpread } from "./rig";
 
 describe("malloc", () => {
   it("serves every size around every class, aligned and disjoint", () => {
@@ -170,5 +169,102 @@ describe("aligned blocks", () => {
     expect<u32>(theHeap().freePages >= free0 - 1).toBeTruthy();
     expect<usize>(block & (PAGE_SIZE - 1)).toBe(0);
     expectSound();
+  });
+});
+
+describe("the hit paths", () => {
+  it("touch nothing but a list of the thread", () => {
+    fresh();
+    const blocks: usize[] = [];
+    for (let i = 0; i < 100; ++i) blocks.push(malloc(100));
+    for (let i = 0; i < 30; ++i) free(blocks.pop());
+    const list = cacheList(thread, classOf(100));
+    const length = lengthOf(list);
+    const refills = theThread().refills;
+    const ticks = theThread().ticks;
+    atomic.store<u32>(heap + offsetof<Heap>("pageHeapLock"), ELSEWHERE); // no lock is asked for
+    atomic.store<u32>(centralOf(0, classOf(100)), ELSEWHERE);
+    for (let i = 0; i < 1000; ++i) {
+      const block = malloc(100);
+      check(lengthOf(list) == length - 1, "not off the list");
+      free(block);
+      check(lengthOf(list) == length, "not onto the list");
+    }
+    atomic.store<u32>(heap + offsetof<Heap>("pageHeapLock"), 0);
+    atomic.store<u32>(centralOf(0, classOf(100)), 0);
+    expect<u64>(theThread().refills).toBe(refills);
+    expect<u32>(theThread().ticks).toBe(ticks);
+    expectOnly(blocks);
+  });
+});
+
+describe("a thread that may not sleep", () => {
+  it("gets a cached block of a larger class while locks are out of reach, then EBUSY", () => {
+    fresh();
+    for (let i = 0; i < 10; ++i) free(malloc(120)); // one block of 128 is cached
+    const larger = lengthOf(cacheList(thread, classOf(120)));
+    expect<bool>(larger > 0).toBe(true);
+    allowBlocking(false);
+    atomic.store<u32>(heap + offsetof<Heap>("pageHeapLock"), ELSEWHERE);
+    const blocks: usize[] = [];
+    for (let i: u32 = 0; i < larger; ++i) {
+      const block = malloc(60);
+      expect<usize>(malloc_usable_size(block)).toBe(classInfo(classOf(120)).size);
+      blocks.push(block);
+    }
+    expect<usize>(malloc(60)).toBe(0);
+    expect<i32>(errno()).toBe(EBUSY);
+    atomic.store<u32>(heap + offsetof<Heap>("pageHeapLock"), 0);
+    expect<usize>(malloc_usable_size(malloc(60))).toBe(classInfo(classOf(60)).size);
+    expectSound();
+  });
+});
+
+describe("realloc in place", () => {
+  it("is where the block stays at least half used, or is small", () => {
+    fresh();
+    const block = malloc(1024);
+    expect<usize>(realloc(block, 1000)).toBe(block);
+    expect<usize>(realloc(block, 513)).toBe(block);
+    expect<usize>(realloc(block, 1024)).toBe(block);
+    const moved = realloc(block, 512);
+    expect<usize>(moved).not.toBe(block);
+    expect<usize>(malloc_usable_size(moved)).toBe(512);
+    const small = malloc(64);
+    expect<usize>(realloc(small, 1)).toBe(small);
+    expectOnly([moved, small]);
+  });
+});
+
+describe("mallocOnNode", () => {
+  it("gives a block of that node, counted, and gives the rest of a batch back", () => {
+    freshSpread();
+    const blocks: usize[] = [];
+    for (let node: u32 = 0; node < 4; ++node) {
+      for (let size: usize = 1; size <= 100_000; size = size * 7 + 1) {
+        const block = mallocOnNode(size, node);
+        expect<i32>(nodeOf(block)).toBe(node);
+        expect<bool>(malloc_usable_size(block) >= size).toBe(true);
+        blocks.push(block);
+        expect<u32>(theThread().carry).toBe(0);
+      }
+    }
+    expectOnly(blocks);
+    for (let i = 0; i < blocks.length; ++i) free(blocks[i]);
+    for (let i = 0; i < 4000; ++i) blocks[i % blocks.length] = malloc(64);
+    expectSound();
+  });
+});
+
+describe("malloc_trim", () => {
+  it("gives all that is cached back, and says whether that freed pages", () => {
+    freshSpread();
+    const blocks: usize[] = [];
+    for (let i = 0; i < 4000; ++i) blocks.push(malloc(64));
+    for (let node: u32 = 1; node < 4; ++node) for (let i = 0; i < 70; ++i) blocks.push(mallocOnNode(300, node));
+    for (let i = 0; i < blocks.length; ++i) free(blocks[i]);
+    expect<i32>(malloc_trim(0)).toBe(1);
+    expect<i32>(malloc_trim(0)).toBe(0);
+    expectEmpty();
   });
 });

@@ -4,13 +4,12 @@ import { Arena, HEAP_GROWS_ALONE, Heap, KIND_LARGE, KIND_SMALL, MAX_NODES, PAGE_
 import { heap, theHeap } from "../../assembly/instance";
 import { RANK_PAGE_HEAP, acquire, release } from "../../assembly/lock";
 import { CLASSES, MAX_SMALL, classInfo, classOf } from "../../assembly/size-class";
-import { addressOf, arenaOf, entryOf, flagsOf, nodeOfPage, pageOf, setEntry, setTag, tagFor, tagOf } from "../../assembly/page-map";
+import { addressOf, arenaOf, endOfPages, entryOf, flagsOf, nodeOfPage, pageOf, setEntry, setTag, tagFor, tagOf } from "../../assembly/page-map";
 import { fileFree, freeRunAt, takeRun } from "../../assembly/free-run";
-import { makeArena, poolHeader, takeHeader } from "../../assembly/metadata";
+import { makeArena } from "../../assembly/metadata";
 import {
   classOfLabel,
   cutSpan,
-  endOfPages,
   extendSpan,
   kindOf,
   labelOf,
@@ -27,17 +26,12 @@ import {
   takePages,
 } from "../../assembly/page-heap";
 import { free, malloc } from "../../assembly/malloc";
-import { END, check, expectEmpty, expectOnly, expectSound, fresh, freshGrowing, freshSpread } from "./rig";
+import { END, check, expectEmpty, expectOnly, expectSound, fresh, freshGrowing, freshSpread, makeHeaders } from "./rig";
 
 const LARGE: u32 = KIND_LARGE << 16;
 
 function largeSpanOf(pages: u32): usize {
   return makeSpan(takePages(0, pages, true), pages, LARGE, 0);
-}
-
-/** A page of headers lies before all that follows. */
-function makeHeaders(): void {
-  poolHeader(takeHeader(0), false);
 }
 
 describe("labels", () => {

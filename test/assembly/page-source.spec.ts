@@ -1,23 +1,20 @@
 // Where pages come from: the range given, then memory.grow, up to every limit; and what is done about a growth cut off by a death.
 
-import { Arena, HEAP_GROWS_ALONE, Heap, PAGE_TOUCHED } from "../../assembly/layout";
-import { heap, theHeap } from "../../assembly/instance";
+import { Arena, HEAP_GROWS_ALONE, Heap, PAGES_PER_GROWTH, PAGE_LIMIT, PAGE_TOUCHED } from "../../assembly/layout";
+import { ENOMEM, heap, theHeap } from "../../assembly/instance";
 import { RANK_PAGE_HEAP, acquire, release } from "../../assembly/lock";
 import { addressOf, arenaOf, flagsOf, pageOf } from "../../assembly/page-map";
+import { takeRun } from "../../assembly/free-run";
+import { grow } from "../../assembly/page-source";
 import { rebuildPageHeap } from "../../assembly/page-heap";
-import { calloc, free, malloc } from "../../assembly/malloc";
+import { calloc, free, malloc, malloc_usable_size } from "../../assembly/malloc";
 import { setNodeLimit } from "../../assembly/topology";
 import { errno, nodeOf } from "../../assembly/control";
-import { BASE, expectOnly, expectSound, fresh } from "./rig";
+import { check, expectOnly, expectSound, freshGrowing, isSound } from "./rig";
 
 /** Wasm pages, as pages of the heap. */
 function memoryEnd(): u32 {
   return (<u32>memory.size()) << 3;
-}
-
-/** A heap that is given 128 KiB and grows. */
-function growing(limit: u32 = 1 << 16, flags: u32 = 0): void {
-  fresh(4, BASE + 2 * 65536, limit, flags);
 }
 
 /** As the page heap is rebuilt: under its lock. */
@@ -30,7 +27,7 @@ function rebuild(): void {
 
 describe("page source", () => {
   it("uses the range it was given before it grows the memory", () => {
-    growing();
+    freshGrowing();
     const before = memory.size();
     free(malloc(40_000));
     expect<i32>(memory.size()).toBe(before);
@@ -38,7 +35,7 @@ describe("page source", () => {
   });
 
   it("grows by what memory.grow answers, wherever that is", () => {
-    growing();
+    freshGrowing();
     const end = memoryEnd();
     const block = malloc(1 << 20);
     expect<u32>(pageOf(block) >= end).toBeTruthy();
@@ -52,7 +49,7 @@ describe("page source", () => {
   });
 
   it("counts free pages at the end of the memory towards a growth", () => {
-    growing();
+    freshGrowing();
     free(malloc(1 << 20));
     const owned = theHeap().ownedPages;
     const block = malloc(3 << 19);
@@ -62,7 +59,7 @@ describe("page source", () => {
   });
 
   it("knows fresh pages to be zero, and others not to be", () => {
-    growing();
+    freshGrowing();
     const block = calloc(1, 100_000);
     expect<u32>(flagsOf(pageOf(block)) & PAGE_TOUCHED).toBe(PAGE_TOUCHED);
     memory.fill(block, 0xee, 100_000);
@@ -75,11 +72,11 @@ describe("page source", () => {
   });
 
   it("stops at the heap's limit, and serves again after a free", () => {
-    growing(64);
+    freshGrowing(64);
     const block = malloc(300_000);
     expect<usize>(block).not.toBe(0);
     expect<usize>(malloc(300_000)).toBe(0);
-    expect<i32>(errno()).toBe(48);
+    expect<i32>(errno()).toBe(ENOMEM);
     expect<bool>(theHeap().ownedPages <= 64).toBe(true);
     free(block);
     const again = malloc(300_000);
@@ -87,8 +84,53 @@ describe("page source", () => {
     expectOnly([again]);
   });
 
+  it("grows on when others grow the memory in between, and never takes theirs", () => {
+    freshGrowing();
+    const blocks: usize[] = [];
+    const theirs: u32[] = [];
+    for (let i = 0; i < 20; ++i) {
+      expect<i32>(memory.grow(1)).not.toBe(-1);
+      theirs.push(memoryEnd() - PAGES_PER_GROWTH);
+      const block = malloc(200_000 + i * 50_000);
+      expect<usize>(block).not.toBe(0);
+      memory.fill(block, 0xaa, 200_000);
+      blocks.push(block);
+      if (i % 3 == 2) free(blocks.shift());
+    }
+    for (let i = 0; i < theirs.length; ++i) {
+      for (let page = theirs[i]; page < theirs[i] + PAGES_PER_GROWTH; ++page) {
+        check(flagsOf(page) == 0, "somebody else's");
+        check(load<u64>(addressOf(page)) == 0, "written to");
+      }
+    }
+    expectOnly(blocks);
+    for (let i = 0; i < blocks.length; ++i) free(blocks[i]);
+    expectOnly([]);
+  });
+
+  it("takes more at a time the more the heap owns", () => {
+    freshGrowing();
+    expect<usize>(malloc(64 << 20)).not.toBe(0);
+    const owned = theHeap().ownedPages;
+    while (theHeap().ownedPages == owned) expect<usize>(malloc(32_768)).not.toBe(0);
+    expect<bool>(theHeap().ownedPages - owned >= owned / 256).toBe(true);
+    expectSound();
+  });
+
+  it("takes only what is asked for where a limit leaves no room for more", () => {
+    freshGrowing();
+    expect<usize>(malloc(64 << 20)).not.toBe(0);
+    theHeap().limitPages = theHeap().ownedPages + PAGES_PER_GROWTH;
+    while (theHeap().freePages) takeRun(0, 1);
+    expect<bool>(grow(0, PAGES_PER_GROWTH + 1)).toBe(false);
+    expect<bool>(grow(0, 2)).toBe(true);
+    expect<u32>(theHeap().ownedPages).toBe(theHeap().limitPages);
+    expect<bool>(grow(0, 1)).toBe(false);
+    expect<u32>(theHeap().growPages).toBe(0);
+  });
+
   it("stops at the limit of a node, and takes from the next", () => {
-    growing();
+    freshGrowing();
     expect<i32>(setNodeLimit(0, 32)).toBe(0);
     const block = malloc(1 << 20);
     expect<i32>(nodeOf(block)).toBe(1);
@@ -97,7 +139,7 @@ describe("page source", () => {
   });
 
   it("claims a dead thread's growth whose answer is known", () => {
-    growing();
+    freshGrowing();
     const h = theHeap();
     const owned = h.ownedPages;
     h.growBefore = memoryEnd();
@@ -111,7 +153,7 @@ describe("page source", () => {
   });
 
   it("claims one whose answer died with it only where nobody else grows the memory", () => {
-    growing(1 << 16, HEAP_GROWS_ALONE);
+    freshGrowing(1 << 16, HEAP_GROWS_ALONE);
     let h = theHeap();
     let owned = h.ownedPages;
     h.growBefore = memoryEnd();
@@ -122,7 +164,7 @@ describe("page source", () => {
     expect<u32>(h.ownedPages).toBe(owned + 8);
     expectSound();
 
-    growing();
+    freshGrowing();
     h = theHeap();
     owned = h.ownedPages;
     h.growBefore = memoryEnd();
@@ -136,7 +178,7 @@ describe("page source", () => {
   });
 
   it("forgets one that had not begun", () => {
-    growing();
+    freshGrowing();
     const h = theHeap();
     h.growBefore = memoryEnd();
     h.growPages = 8;
@@ -145,5 +187,30 @@ describe("page source", () => {
     expect<u32>(h.lostPages).toBe(0);
     expect<u32>(h.growPages).toBe(0);
     expectSound();
+  });
+});
+
+// The last, since it leaves no memory to grow, not even for `expect`.
+describe("the end of the memory", () => {
+  it("is reached but for the last page below 4 GiB", () => {
+    freshGrowing(PAGE_LIMIT + 1);
+    const blocks = new StaticArray<usize>(100);
+    let count = 0;
+    let highest: usize = 0;
+    for (let size: usize = 1 << 30; size >= 40_000; size >>= 1) {
+      for (let block = malloc(size); block != 0; block = malloc(size)) {
+        blocks[count++] = block;
+        highest = max<usize>(highest, block);
+      }
+    }
+    check(errno() == ENOMEM && memory.size() == 65536, "not all there is");
+    check(flagsOf(PAGE_LIMIT - 1) != 0, "the last page but one");
+    check(flagsOf(PAGE_LIMIT) == 0 && nodeOf(0xffff_ffff) == -1, "the last page is the heap's");
+    const end = highest + malloc_usable_size(highest);
+    check(end > 0xfff0_0000 && end <= addressOf(PAGE_LIMIT), "the end of a block");
+    store<u8>(end - 1, 1);
+    check(isSound(), "the walk");
+    while (count) free(blocks[--count]);
+    check(isSound(), "the walk");
   });
 });

@@ -1,9 +1,8 @@
 // Memory policies: which nodes blocks come from under each of Linux's modes, small and large.
 
-import { Heap, Thread } from "../../assembly/layout";
-import { heap, nearest, theHeap, theThread, thread } from "../../assembly/instance";
+import { MAX_NODES } from "../../assembly/layout";
+import { EINVAL, ENOMEM, nearest, theThread, thread } from "../../assembly/instance";
 import { MAX_SMALL } from "../../assembly/size-class";
-import { pageOf } from "../../assembly/page-map";
 import { free, malloc, mallocOnNode } from "../../assembly/malloc";
 import {
   POLICY_BIND,
@@ -13,19 +12,17 @@ import {
   POLICY_PREFERRED,
   POLICY_PREFERRED_MANY,
   POLICY_WEIGHTED_INTERLEAVE,
+  allowedNodes,
   charge,
+  distanceOf,
+  existingNodes,
+  homeOf,
   nextTarget,
+  writeOrder,
 } from "../../assembly/policy";
-import { rebind, setDistance, setNodes, setVcpuNode } from "../../assembly/topology";
+import { setDistance, setNodes } from "../../assembly/topology";
 import { errno, moveThread, nodeOf, setPolicy, setWeight, settle, threadNode } from "../../assembly/control";
-import { END, expectOnly, expectSound, fresh } from "./rig";
-
-/** Four nodes of 64 pages and more each; node 0 has the rest. */
-function spread(): void {
-  fresh();
-  for (let node: u32 = 1; node < 4; ++node) expect<i32>(rebind(pageOf(END) - 64 * node, 64, node)).toBe(0);
-  settle();
-}
+import { check, expectOnly, expectSound, fresh, freshSpread } from "./rig";
 
 /** Where the next block should come from; it is taken. */
 function oneTarget(): u32 {
@@ -50,7 +47,7 @@ function nodesOf(size: usize, count: i32): u32 {
 
 describe("policy", () => {
   it("local and default: the node the thread runs on", () => {
-    spread();
+    freshSpread();
     for (let node: u32 = 0; node < 4; ++node) {
       expect<i32>(moveThread(node)).toBe(0);
       expect<i32>(threadNode()).toBe(node);
@@ -62,7 +59,7 @@ describe("policy", () => {
   });
 
   it("preferred: that node, and others when it is full", () => {
-    spread();
+    freshSpread();
     expect<i32>(setPolicy(POLICY_PREFERRED, 1 << 2)).toBe(0);
     expect<u32>(nodesOf(100, 50)).toBe(1 << 2);
     expect<u32>(nodesOf(40_000, 3)).toBe(1 << 2);
@@ -75,7 +72,7 @@ describe("policy", () => {
   });
 
   it("preferred many: the nearest node of the mask", () => {
-    spread();
+    freshSpread();
     expect<i32>(setDistance(0, 3, 15)).toBe(0);
     expect<i32>(setPolicy(POLICY_PREFERRED_MANY, (1 << 1) | (1 << 3))).toBe(0);
     expect<u32>(nodesOf(100, 50)).toBe(1 << 3);
@@ -85,11 +82,11 @@ describe("policy", () => {
   });
 
   it("bind: no other node, whatever happens", () => {
-    spread();
+    freshSpread();
     expect<i32>(setPolicy(POLICY_BIND, 1 << 1)).toBe(0);
     const blocks: usize[] = [];
     for (let block = malloc(5000); block != 0; block = malloc(5000)) blocks.push(block);
-    expect<i32>(errno()).toBe(48);
+    expect<i32>(errno()).toBe(ENOMEM);
     expect<usize>(malloc(MAX_SMALL + 1)).toBe(0);
     expect<bool>(blocks.length >= 60).toBe(true);
     for (let i = 0; i < blocks.length; ++i) expect<i32>(nodeOf(blocks[i])).toBe(1);
@@ -99,7 +96,7 @@ describe("policy", () => {
   });
 
   it("bind to several: the nearest first, then the others of the mask", () => {
-    spread();
+    freshSpread();
     expect<i32>(setPolicy(POLICY_BIND, (1 << 1) | (1 << 2))).toBe(0);
     const blocks: usize[] = [];
     let nodes: u32 = 0;
@@ -113,7 +110,7 @@ describe("policy", () => {
   });
 
   it("interleave: one after the other, over the mask only", () => {
-    spread();
+    freshSpread();
     expect<i32>(setPolicy(POLICY_INTERLEAVE, (1 << 0) | (1 << 2) | (1 << 3))).toBe(0);
     const first = oneTarget();
     const second = oneTarget();
@@ -125,7 +122,7 @@ describe("policy", () => {
   });
 
   it("weighted interleave: as often as the weights say", () => {
-    spread();
+    freshSpread();
     expect<i32>(setWeight(0, 5)).toBe(0);
     expect<i32>(setWeight(1, 2)).toBe(0);
     expect<i32>(setPolicy(POLICY_WEIGHTED_INTERLEAVE, (1 << 0) | (1 << 1) | (1 << 2))).toBe(0);
@@ -141,7 +138,7 @@ describe("policy", () => {
   });
 
   it("a strict allocation takes from its node or fails", () => {
-    spread();
+    freshSpread();
     for (let node: u32 = 0; node < 4; ++node) {
       const small = mallocOnNode(200, node);
       const large = mallocOnNode(70_000, node);
@@ -151,43 +148,14 @@ describe("policy", () => {
       free(large);
     }
     expect<usize>(mallocOnNode(600_000, 3)).toBe(0);
-    expect<i32>(errno()).toBe(48);
+    expect<i32>(errno()).toBe(ENOMEM);
     expect<usize>(mallocOnNode(100, 4)).toBe(0);
-    expect<i32>(errno()).toBe(28);
+    expect<i32>(errno()).toBe(EINVAL);
     expectOnly([]);
   });
 
-  it("refuses modes, masks and weights that cannot be", () => {
-    spread();
-    expect<i32>(setPolicy(7, 1)).toBe(28);
-    expect<i32>(setPolicy(POLICY_BIND, 0)).toBe(28);
-    expect<i32>(setPolicy(POLICY_BIND, 1 << 4)).toBe(28);
-    expect<i32>(setPolicy(POLICY_LOCAL, 1)).toBe(28);
-    expect<i32>(setWeight(4, 1)).toBe(28);
-    expect<i32>(setWeight(0, 0)).toBe(28);
-    expect<i32>(setWeight(0, 256)).toBe(28);
-    expect<i32>(moveThread(256)).toBe(28);
-  });
-});
-
-describe("nodes that come and go", () => {
-  it("vCPUs of a vanished node move to one that is left, and threads with them", () => {
-    spread();
-    expect<i32>(moveThread(3)).toBe(0);
-    const block = malloc(100);
-    expect<i32>(nodeOf(block)).toBe(3);
-    expect<i32>(setNodes(2)).toBe(0);
-    settle();
-    expect<i32>(threadNode()).toBe(1);
-    expect<u32>(theThread().home).toBe(1);
-    expect<u32>(nodesOf(100, 30) & ~(<u32>3)).toBe(0);
-    expect<i32>(nodeOf(block)).toBe(3); // its page is where it was
-    free(block);
-    expectOnly([]);
-  });
-
-  it("a policy that names only vanished nodes is as none", () => {
-    spread();
+  it("that names only vanished nodes is as none, until they are back", () => {
+    freshSpread();
     expect<i32>(setPolicy(POLICY_PREFERRED, 1 << 3)).toBe(0);
     expect<i32>(setNodes(2)).toBe(0);
     settle();
@@ -198,17 +166,61 @@ describe("nodes that come and go", () => {
     expect<u32>(theThread().home).toBe(3);
     expectSound();
   });
+});
 
-  it("every change is an epoch of its own, and the order of nodes follows the distances", () => {
-    spread();
-    const before = theHeap().epoch;
-    expect<i32>(setVcpuNode(0, 2)).toBe(0);
-    expect<u32>(theHeap().epoch).not.toBe(before);
-    expect<i32>(setDistance(2, 3, 11)).toBe(0);
-    settle();
-    expect<u32>(nearest(thread, 0)).toBe(2);
-    expect<u32>(nearest(thread, 1)).toBe(3);
-    expect<u32>(changetype<Thread>(thread).epoch).toBe(atomic.load<u32>(heap, offsetof<Heap>("epoch")));
-    expect<u32>(theHeap().sequence & 1).toBe(0);
+describe("nodes", () => {
+  it("that exist are a mask of as many bits", () => {
+    fresh();
+    for (let nodes: u32 = 1; nodes <= MAX_NODES; ++nodes) {
+      expect<i32>(setNodes(nodes)).toBe(0);
+      expect<u32>(existingNodes()).toBe(<u32>(((<u64>1) << nodes) - 1));
+    }
+  });
+
+  it("that a thread may use are all, but those of its mask where it is bound", () => {
+    fresh();
+    expect<u32>(allowedNodes(theThread())).toBe(0b1111);
+    expect<i32>(setPolicy(POLICY_PREFERRED, 0b0100)).toBe(0);
+    expect<u32>(allowedNodes(theThread())).toBe(0b1111);
+    expect<i32>(setPolicy(POLICY_BIND, 0b10110)).toBe(0);
+    expect<u32>(allowedNodes(theThread())).toBe(0b0110);
+    expect<i32>(setNodes(2)).toBe(0);
+    expect<u32>(allowedNodes(theThread())).toBe(0b0010);
+  });
+
+  it("are ordered each once, by distances that need not be symmetric", () => {
+    fresh(8);
+    for (let from: u32 = 0; from < 8; ++from) {
+      for (let to: u32 = 0; to < 8; ++to) {
+        if (from != to) check(setDistance(from, to, 11 + ((from * 5 + to * 3) % 7)) == 0, "refused");
+      }
+    }
+    for (let node: u32 = 0; node < 8; ++node) {
+      theThread().node = node;
+      writeOrder(thread);
+      expect<u32>(nearest(thread, 0)).toBe(node);
+      let seen: u32 = 1 << node;
+      for (let i: u32 = 1; i < 8; ++i) {
+        const next = nearest(thread, i);
+        const last = nearest(thread, i - 1);
+        seen |= 1 << next;
+        if (i == 1) continue;
+        const further = distanceOf(node, next) - distanceOf(node, last);
+        check(<i32>further > 0 || (further == 0 && next > last), "out of order");
+      }
+      expect<u32>(seen).toBe(0xff);
+    }
+  });
+
+  it("of a mask give a thread its home: the nearest, wherever the thread is", () => {
+    fresh();
+    expect<i32>(setDistance(0, 3, 11)).toBe(0);
+    expect<i32>(setPolicy(POLICY_PREFERRED_MANY, 0b1110)).toBe(0);
+    expect<u32>(homeOf(thread)).toBe(3);
+    expect<i32>(moveThread(2)).toBe(0);
+    expect<u32>(homeOf(thread)).toBe(2);
+    expect<i32>(setPolicy(POLICY_INTERLEAVE, 0b0010)).toBe(0);
+    expect<u32>(homeOf(thread)).toBe(2); // interleaving caches what is its own
+    expectSound();
   });
 });

@@ -1,15 +1,15 @@
-// Blocks on their way: remote lists, queues, frees put off; and what a rebind does to blocks in caches and in use.
+// Remote frees: lists of a thread, queues of a node, and the way of a block from the one over the other to its span.
 
-import { Arena, DEFERRED, Heap } from "../../assembly/layout";
-import { bindThread, cacheList, heap, lengthOf, remoteList, self, theHeap, theThread, thread } from "../../assembly/instance";
-import { classOf, classInfo } from "../../assembly/size-class";
-import { arenaOf, nodeOfTag, pageOf, tagOf } from "../../assembly/page-map";
-import { REMOTE_COST, costOf, takeRemote } from "../../assembly/remote";
+import { Arena } from "../../assembly/layout";
+import { remoteList, theHeap, theThread, thread } from "../../assembly/instance";
+import { MAX_SMALL, classInfo, classOf } from "../../assembly/size-class";
+import { arenaOf, pageOf } from "../../assembly/page-map";
+import { REMOTE_COST, costOf, handOver, takeRemote } from "../../assembly/remote";
 import { drainNode, returnCarry } from "../../assembly/thread-cache";
-import { free, malloc, mallocOnNode, malloc_trim } from "../../assembly/malloc";
+import { free, malloc, mallocOnNode } from "../../assembly/malloc";
 import { rebind } from "../../assembly/topology";
-import { nodeOf, settle } from "../../assembly/control";
-import { END, another, become, expectOnly, expectSound, fresh } from "./rig";
+import { settle } from "../../assembly/control";
+import { ELSEWHERE, END, KEY, allowBlocking, another, become, expectEmpty, expectOnly, expectSound, fresh, freshSpread } from "./rig";
 
 /** Two nodes, the second with 256 pages. */
 function twoNodes(): void {
@@ -24,6 +24,17 @@ function queue(node: u32): u32 {
 function listed(node: u32): u32 {
   return load<u32>(remoteList(thread, node));
 }
+
+describe("the cost of a block", () => {
+  it("is such that a list is at most 64 blocks and about 16 KiB", () => {
+    expect<bool>(costOf(8) * 63 < REMOTE_COST + costOf(8)).toBe(true);
+    expect<bool>(costOf(8) * 64 >= REMOTE_COST).toBe(true);
+    for (let size: u32 = 8; size <= MAX_SMALL; size <<= 1) {
+      const blocks = (REMOTE_COST + costOf(size) - 1) / costOf(size);
+      expect<bool>(blocks == 1 || (blocks - 1) * size <= 16384).toBe(true);
+    }
+  });
+});
 
 describe("remote frees", () => {
   it("are handed over when their cost calls for it, small blocks in larger batches", () => {
@@ -66,7 +77,7 @@ describe("remote frees", () => {
 
   it("serve their node's thread again: what it hands out comes back through the queue", () => {
     twoNodes();
-    const consumer = another(8, 1); // goes on as a thread of node 1, the producer
+    const consumer = another(KEY + 1, 1); // goes on as a thread of node 1, the producer
     const producer = thread;
     let most: u32 = 0;
     for (let round = 0; round < 200; ++round) {
@@ -81,86 +92,67 @@ describe("remote frees", () => {
     }
     expectOnly([]);
   });
-});
 
-describe("frees put off", () => {
-  it("wait while the page heap's lock is out of reach, and are done with the next large block", () => {
-    fresh();
+  it("wait in the list of their node, each apart from the others", () => {
+    freshSpread();
     const blocks: usize[] = [];
-    for (let i = 0; i < 3; ++i) blocks.push(malloc(100_000));
-    const lock = heap + offsetof<Heap>("pageHeapLock");
-    atomic.store<u32>(lock, 99 << 1);
-    bindThread(thread, self, false);
-    for (let i = 0; i < 3; ++i) free(blocks[i]);
-    expect<u32>(listed(DEFERRED)).toBe(<u32>blocks[2]);
-    expect<usize>(malloc(100_000)).toBe(0);
+    for (let node: u32 = 1; node < 4; ++node) {
+      const block = mallocOnNode(100, node);
+      free(block);
+      blocks.push(block);
+    }
+    for (let node: u32 = 1; node < 4; ++node) expect<u32>(listed(node)).toBe(<u32>blocks[node - 1]);
+    expect<u32>(listed(0)).toBe(0);
+    expect<u64>(theThread().remoteFrees).toBe(3);
+    expectOnly([]);
+  });
+
+  it("stay in their list while the queue's lock is out of reach", () => {
+    freshSpread();
+    const block = mallocOnNode(100, 2);
+    free(block);
+    allowBlocking(false);
+    const lock = arenaOf(2) + offsetof<Arena>("queueLock");
+    atomic.store<u32>(lock, ELSEWHERE);
+    expect<bool>(handOver(thread, 2)).toBe(false);
+    expect<u32>(listed(2)).toBe(<u32>block);
+    expect<u32>(queue(2)).toBe(0);
+    expect<u32>(theThread().carry).toBe(0);
     atomic.store<u32>(lock, 0);
     expectOnly([]);
-    const block = malloc(100_000);
-    expect<u32>(listed(DEFERRED)).toBe(0);
-    expectOnly([block]);
-  });
-});
-
-describe("rebind", () => {
-  it("makes cached blocks remote, and they leave the cache", () => {
-    twoNodes();
-    const blocks: usize[] = [];
-    for (let i = 0; i < 100; ++i) blocks.push(malloc(200));
-    for (let i = 0; i < 50; ++i) free(blocks[i]);
-    expect<bool>(lengthOf(cacheList(thread, classOf(200))) > 0).toBe(true);
-    expect<i32>(rebind(0, pageOf(END), 1)).toBe(0);
-    settle();
-    expect<u32>(lengthOf(cacheList(thread, classOf(200)))).toBe(0);
-    for (let i = 50; i < 100; ++i) expect<u32>(nodeOfTag(tagOf(blocks[i]))).toBe(1);
-    expectOnly(blocks.slice(50));
-    for (let i = 50; i < 100; ++i) free(blocks[i]);
+    expect<bool>(handOver(thread, 2)).toBe(true);
+    expect<u32>(listed(2)).toBe(0);
+    expect<u32>(queue(2)).toBe(<u32>block);
     expectOnly([]);
-    malloc_trim(0);
-    expect<u32>(theHeap().freePages + theHeap().metadataPages).toBe(theHeap().ownedPages);
   });
 
-  it("cuts free runs where nodes meet, and joins them where they agree again", () => {
+  it("of several threads meet in one queue, the latest batch on top", () => {
+    freshSpread();
+    const a = mallocOnNode(100, 2);
+    const b = mallocOnNode(100, 2);
+    free(a);
+    expect<bool>(handOver(thread, 2)).toBe(true);
+    another(KEY + 1, 1);
+    free(b);
+    expect<bool>(handOver(thread, 2)).toBe(true);
+    expect<bool>(takeRemote(thread, 2)).toBe(true);
+    expect<u32>(theThread().carry).toBe(<u32>b);
+    expectOnly([]);
+    expect<bool>(returnCarry(thread)).toBe(true);
+    expect<bool>(takeRemote(thread, 2)).toBe(true);
+    expect<u32>(theThread().carry).toBe(<u32>a);
+    expect<bool>(returnCarry(thread)).toBe(true);
+    expect<bool>(takeRemote(thread, 2)).toBe(false);
+    expectEmpty();
+  });
+
+  it("of nothing are nothing", () => {
     fresh();
-    const first = pageOf(END) - 100;
-    for (let i: u32 = 0; i < 50; ++i) {
-      expect<i32>(rebind(first + i * 2, 1, 1 + (i & 1))).toBe(0);
-      if (i % 10 == 0) expectSound();
-    }
+    expect<bool>(handOver(thread, 0)).toBe(true);
+    expect<bool>(handOver(thread, 3)).toBe(true); // no arena, and nothing to hand over
+    expect<bool>(takeRemote(thread, 0)).toBe(false);
+    expect<bool>(takeRemote(thread, 3)).toBe(false);
+    expect<bool>(drainNode(thread, 3)).toBe(true);
     expectSound();
-    expect<i32>(rebind(first, 100, 3)).toBe(0);
-    expectSound();
-    expect<u32>(changetype<Arena>(arenaOf(3)).freePages).toBe(100);
-  });
-
-  it("gives the pages of a released span to the nodes they lie on", () => {
-    fresh();
-    const block = malloc(20 * 8192);
-    expect<i32>(rebind(pageOf(block), 5, 1)).toBe(0);
-    expect<i32>(rebind(pageOf(block) + 5, 5, 2)).toBe(0);
-    expect<i32>(nodeOf(block)).toBe(1);
-    expectOnly([block]);
-    free(block);
-    expect<u32>(changetype<Arena>(arenaOf(1)).freePages).toBe(5);
-    expect<u32>(changetype<Arena>(arenaOf(2)).freePages).toBe(5);
-    expectOnly([]);
-  });
-
-  it("reaches every span, small and large, that has a page in the range", () => {
-    fresh();
-    const blocks: usize[] = [];
-    for (let i = 0; i < 300; ++i) blocks.push(malloc(i * 40));
-    for (let i = 0; i < 300; i += 3) free(blocks[i]);
-    const live = blocks.filter((_, i) => i % 3 != 0);
-    let node: u32 = 0;
-    for (let page: u32 = 0; page < pageOf(END); page += 37) {
-      expect<i32>(rebind(page, 41, ++node % 4)).toBe(0);
-      expectOnly(live);
-    }
-    for (let i = 0; i < live.length; ++i) {
-      memory.fill(live[i], 0x11, 8);
-      free(live[i]);
-    }
-    expectOnly([]);
   });
 });

@@ -430,6 +430,17 @@ describe("the carry of the dead", () => {
     expectEmpty();
   });
 
+  it("returned to the last bit, has its span released", () => {
+    fresh();
+    const central = carry(64, 9);
+    memory.fill(spanOf(theThread().carry) + SPAN_HEADER, 0, 8); // the bits of all nine
+    const dead = die();
+    atomic.store<u32>(central, wordOf(dead));
+    expect<i32>(reap(KEY)).toBe(1);
+    expect<u32>(changetype<Central>(central).spans).toBe(0);
+    expectEmpty();
+  });
+
   it("that names a large block finishes its free", () => {
     fresh();
     const block = malloc(100_000);

@@ -2,11 +2,12 @@
 
 import { Arena, EXACT_RUNS } from "../../assembly/layout";
 import { nextRandom, theHeap } from "../../assembly/instance";
-import { arenaOf, nodeOfPage, pageOf } from "../../assembly/page-map";
+import { arenaOf, endOfPages, nodeOfPage, pageOf } from "../../assembly/page-map";
 import { fileFree, fileRun, findMixed, freeRunAt, freeRunCovering, freeRunEndingAt, takeRange, takeRun } from "../../assembly/free-run";
+import { grow } from "../../assembly/page-source";
 import { makeArena } from "../../assembly/metadata";
 import { placePage } from "../../assembly/page-heap";
-import { BASE, END, check, expectSound, fresh } from "./rig";
+import { BASE, END, check, expectSound, fresh, freshGrowing } from "./rig";
 
 /** First page of the one free run of a fresh heap. */
 function firstFree(): u32 {
@@ -114,6 +115,26 @@ describe("free runs", () => {
   it("have none on a node without an arena", () => {
     fresh();
     expect<u32>(takeRun(3, 1)).toBe(0);
+    expectSound();
+  });
+});
+
+describe("free runs at the end of the memory", () => {
+  it("are cut from the front for a few pages, from the end for many", () => {
+    freshGrowing();
+    expect<bool>(grow(0, 200)).toBe(true);
+    const end = endOfPages();
+    const length = freeRunEndingAt(end - 1);
+    const many = takeRun(0, 150);
+    const few = takeRun(0, length - 150);
+    expect<u32>(many).toBe(end - 150);
+    expect<u32>(few).toBe(end - length);
+    fileFree(few, length - 150);
+    const one = takeRun(0, 1);
+    expect<bool>(one < many).toBe(true);
+    fileFree(many, 150);
+    expect<bool>(freeRunEndingAt(end - 1) >= 150).toBe(true);
+    fileFree(one, 1);
     expectSound();
   });
 });

@@ -4,7 +4,19 @@ import { Arena, HEAP_GROWS_ALONE, Heap, KIND_LARGE, KIND_SMALL, MAX_NODES, PAGE_
 import { heap, theHeap } from "../../assembly/instance";
 import { RANK_PAGE_HEAP, acquire, release } from "../../assembly/lock";
 import { CLASSES, MAX_SMALL, classInfo, classOf } from "../../assembly/size-class";
-import { addressOf, arenaOf, endOfPages, entryOf, flagsOf, nodeOfPage, pageOf, setEntry, setTag, tagFor, tagOf } from "../../assembly/page-map";
+import {
+  addressOf,
+  arenaOf,
+  endOfPages,
+  entryOf,
+  flagsOf,
+  nodeOfPage,
+  pageOf,
+  setEntry,
+  setTag,
+  tagFor,
+  tagOf,
+} from "../../assembly/page-map";
 import { fileFree, freeRunAt, takeRun } from "../../assembly/free-run";
 import { makeArena } from "../../assembly/metadata";
 import {

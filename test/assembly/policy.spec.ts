@@ -209,6 +209,7 @@ describe("nodes", () => {
         check(<i32>further > 0 || (further == 0 && next > last), "out of order");
       }
       expect<u32>(seen).toBe(0xff);
+      for (let i: u32 = 8; i < MAX_NODES; ++i) check(nearest(thread, i) >= 8, "a node that exists, twice");
     }
   });
 

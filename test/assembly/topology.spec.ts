@@ -181,7 +181,9 @@ describe("nodes that come and go", () => {
 
   it("take what waits for them along: nothing of theirs stays on its way", () => {
     freshSpread();
-    for (let i = 0; i < 200; ++i) free(mallocOnNode(500, 3));
+    const blocks: usize[] = [];
+    for (let i = 0; i < 200; ++i) blocks.push(mallocOnNode(500, 3));
+    while (blocks.length) free(blocks.pop());
     expect<u32>(arena(3).queueHead).not.toBe(0);
     expect<i32>(setNodes(2)).toBe(0);
     expect<u32>(arena(3).queueHead).toBe(0);

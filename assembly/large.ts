@@ -47,7 +47,7 @@ export function allocateLarge(t: usize, pages: u32, alignPages: u32, zero: bool)
     const owned = theHeap().ownedPages;
     const spare = want <= owned >> 4 ? owned >> 3 : 0;
     const growFirst = theHeap().freePages < want + spare || record.policy == POLICY_BIND;
-    if (isInterleaving(record)) block = cutOut(takeMixedPages(want, record.mask), want, pages, alignPages, MIXED, zero);
+    if (isInterleaving(record)) block = cutOut(takeMixedPages(want, record.mask & allowed), want, pages, alignPages, MIXED, zero);
     if (!block && ((allowed >> target) & 1) != 0) {
       const page = takePages(target, want, growFirst);
       if (page != 0 && isInterleaving(record)) spread(t, page, want);
@@ -123,19 +123,28 @@ function isCovered(page: u32): bool {
 
 /** Frees a large block, now or, where its lock is out of reach, later. */
 export function freeLarge(t: usize, block: usize): void {
-  const record = changetype<Thread>(t);
-  if (!acquire(pageHeapLock(), RANK_PAGE_HEAP)) {
-    const list = remoteList(t, DEFERRED);
-    store<u64>(block, load<u32>(list));
-    store<u64>(list, <u64>block);
-    return;
-  }
+  const locked = acquire(pageHeapLock(), RANK_PAGE_HEAP);
+  // What is read of a live block stays as it is without the lock; of others, only what is wrong with them may be told wrongly.
   const header = largeSpan(block);
   if (header) {
-    releaseSpan(header);
-    record.largeFrees += 1;
+    if (changetype<Span>(header).free) reportBadCall(PAGE_NOT_IN_USE);
+    else if (locked) freeSpan(t, header);
+    else defer(t, header, block);
   }
-  release(pageHeapLock(), RANK_PAGE_HEAP);
+  if (locked) release(pageHeapLock(), RANK_PAGE_HEAP);
+}
+
+function freeSpan(t: usize, header: usize): void {
+  releaseSpan(header);
+  changetype<Thread>(t).largeFrees += 1;
+}
+
+function defer(t: usize, header: usize, block: usize): void {
+  const list = remoteList(t, DEFERRED);
+  store<u64>(block, load<u32>(list));
+  store<u64>(list, <u64>block);
+  // Last: a reaper frees what is on the list, marked or not.
+  changetype<Span>(header).free = 1;
 }
 
 /** Frees the large blocks of record `t` whose free was put off. False if the lock is still out of reach. */
@@ -150,7 +159,7 @@ export function freeDeferred(t: usize): bool {
     atomic.store<u32>(t, <u32>block, offsetof<Thread>("carry"));
     store<u64>(list, <u64>next);
     const header = largeSpan(block);
-    if (header) releaseSpan(header);
+    if (header) freeSpan(t, header);
     atomic.store<u32>(t, 0, offsetof<Thread>("carry"));
   }
   release(pageHeapLock(), RANK_PAGE_HEAP);

@@ -155,7 +155,7 @@ export class Span {
   /** Links of the central list's occupancy lists; `next` also of the free headers. */
   next: u32;
   previous: u32;
-  /** Blocks inside the span. */
+  /** Blocks inside the span; of a large block, whether its free was put off. */
   free: u32;
   /** 1 + occupancy list this span stands in, 0 = none (it is full). */
   list: u32;

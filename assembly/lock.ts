@@ -19,12 +19,12 @@ const PATIENCE: i64 = 50_000_000;
 export function acquire(lock: usize, rank: u32): bool {
   if (isDefined(DEBUG_BUILD)) assertOrder(rank);
   if (atomic.cmpxchg<u32>(lock, 0, self << 1) != 0 && !acquireSlowNoInline(lock)) return false;
-  if (isDefined(DEBUG_BUILD)) theThread().held |= 1 << rank;
+  if (isDefined(DEBUG_BUILD)) if (thread) theThread().held |= 1 << rank;
   return true;
 }
 
 export function release(lock: usize, rank: u32): void {
-  if (isDefined(DEBUG_BUILD)) theThread().held &= ~(1 << rank);
+  if (isDefined(DEBUG_BUILD)) if (thread) theThread().held &= ~(1 << rank);
   if (atomic.xchg<u32>(lock, 0) & 1) atomic.notify(lock, 1);
 }
 

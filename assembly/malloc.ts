@@ -225,13 +225,15 @@ export function malloc_trim(_pad: usize): i32 {
 export function mallocOnNode(size: usize, node: u32): usize {
   if (!enter() || node >= theHeap().nodes) return fail(EINVAL);
   if (size > MAX_SIZE) return fail(ENOMEM);
+  let block = takeOnNode(size, node);
+  if (!block && mayBlock && reclaim()) block = takeOnNode(size, node);
+  return block ? block : fail(mayBlock ? ENOMEM : EBUSY);
+}
+
+function takeOnNode(size: usize, node: u32): usize {
   const t = thread;
-  if (size > MAX_SMALL) {
-    const block = allocateLargeOnNode(node, pagesFor(size));
-    return block ? block : fail(ENOMEM);
-  }
-  if (!returnCarry(t)) return fail(EBUSY);
-  if (!fetch(t, classOf(size), node, 1)) return fail(ENOMEM);
+  if (size > MAX_SMALL) return allocateLargeOnNode(node, pagesFor(size));
+  if (!returnCarry(t) || !fetch(t, classOf(size), node, 1)) return 0;
   const record = changetype<Thread>(t);
   // A batch may have come instead of one block: the others go back.
   const block = <usize>record.carry;

@@ -31,10 +31,10 @@ export function grow(node: u32, pages: u32): bool {
   const h = theHeap();
   const arena = changetype<Arena>(arenaOf(node));
   const before = <u32>memory.size() * PAGES_PER_GROWTH;
-  const missing = makeLeaves(before, pages);
   const tail = freeRunEndingAt(before - 1);
   const joined = tail != 0 && tail < pages && nodeOfPage(before - 1) == node;
-  const want = (joined ? pages - tail : pages) + missing;
+  // A page for each leaf, if there should be no free one for it elsewhere.
+  const want = (joined ? pages - tail : pages) + missingLeaves(before, pages, false);
   const generous = want + ((h.ownedPages + want) >> GROWTH_SHIFT);
   for (let i = 0; i < 2; ++i) {
     const count = roundUp(i == 0 ? generous : want);
@@ -60,16 +60,13 @@ function roundUp(pages: u32): u32 {
   return (pages + PAGES_PER_GROWTH - 1) & ~(PAGES_PER_GROWTH - 1);
 }
 
-/**
- * Makes the leaves that `pages` pages from `first` need out of free pages elsewhere, lest they part the new pages from
- * the free ones before them. How many are still missing: those `claim` will make of the new pages.
- */
-function makeLeaves(first: u32, pages: u32): u32 {
+/** How many leaves `pages` pages from `first` miss. With `make`, those that free pages can be had for are made. */
+function missingLeaves(first: u32, pages: u32, make: bool): u32 {
   let missing: u32 = 0;
   const last = min<u32>(first + pages, PAGE_LIMIT - 1) >> LEAF_SHIFT;
   for (let i = first >> LEAF_SHIFT; i <= last; ++i) {
     if (isOwnedLeaf(leafOf(i << LEAF_SHIFT))) continue;
-    const page = takeMetadataPage();
+    const page = make ? takeMetadataPage() : 0;
     if (page) atomic.store<u32>(heap + (i << 2), <u32>addressOf(page), ROOT);
     else ++missing;
   }
@@ -93,6 +90,8 @@ function finishGrowth(): void {
   const h = theHeap();
   const first = h.growGot - 1;
   const pages = min<u32>(first + h.growPages, PAGE_LIMIT) - first;
+  // Out of free pages elsewhere, lest they part the new pages from the free ones before them.
+  missingLeaves(first, pages, true);
   claim(first, pages, h.growNode);
   fileClaimed(first, pages);
   atomic.store<u32>(heap, h.ownedPages + pages, offsetof<Heap>("ownedPages"));

@@ -14,6 +14,7 @@ import {
   MAX_NODES,
   MAX_THREADS,
   MAX_VCPUS,
+  NO_LEAF,
   SLOTS,
   SLOT_ATTACHED,
   SLOT_DEAD,
@@ -85,12 +86,12 @@ function freeSlot(slot: u32): void {
  * unique and not 0. The thread's id (generation << 16 | slot + 1), or 0 with an errno.
  */
 export function attach(base: usize, key: u32, vcpu: u32, flags: u32): u32 {
-  bindHeap(base);
   const h = changetype<Heap>(base);
   if (self != 0 || key == 0 || vcpu >= MAX_VCPUS || atomic.load<u32>(base) != MAGIC || h.abiVersion != ABI_VERSION) {
     setError(EINVAL);
     return 0;
   }
+  bindHeap(base);
   for (let slot: u32 = 0; slot < MAX_THREADS; ++slot) {
     const word = atomic.load<u64>(slotAt(slot), SLOTS);
     if (stateOf(word) != SLOT_FREE) continue;
@@ -138,9 +139,9 @@ function makeRecord(slot: u32): usize {
   return record;
 }
 
-/** The instance is nobody's thread: no epoch is 0 and no tag has node 0, so that every hit path misses. */
+/** The instance is nobody's thread: no epoch is 0, no tag is NO_HOME and all its lists are 0, so that every hit path misses. */
 function unbind(): void {
-  bindThread(0, 0, false);
+  bindThread(heap + NO_LEAF, 0, false);
   setHome(NO_HOME, 0);
 }
 

@@ -158,7 +158,7 @@ export function finishRebind(): i32 {
   for (let page = h.rebindFirst; page < end && error == 0; page += REFILE_PAGES) {
     error = movePages(page, min<u32>(page + REFILE_PAGES, end), h.rebindNode);
   }
-  for (let page = spanStart(h.rebindFirst); page < end && error == 0;) {
+  for (let page = h.rebindFirst < end ? spanStart(h.rebindFirst) : end; page < end && error == 0;) {
     const header = spanAt(page);
     if (header == 0) page += max<u32>(1, freeRunAt(page));
     else if ((page = relabel(header, page)) == 0) error = EBUSY;

@@ -20,9 +20,10 @@ import {
   nextTarget,
   writeOrder,
 } from "../../assembly/policy";
-import { setDistance, setNodes } from "../../assembly/topology";
+import { rebind, setDistance, setNodes } from "../../assembly/topology";
+import { pageOf } from "../../assembly/page-map";
 import { errno, moveThread, nodeOf, setPolicy, setWeight, settle, threadNode } from "../../assembly/control";
-import { check, expectOnly, expectSound, fresh, freshSpread } from "./rig";
+import { END, check, expectOnly, expectSound, fresh, freshSpread, makeHeaders } from "./rig";
 
 /** Where the next block should come from; it is taken. */
 function oneTarget(): u32 {
@@ -223,5 +224,30 @@ describe("nodes", () => {
     expect<i32>(setPolicy(POLICY_INTERLEAVE, 0b0010)).toBe(0);
     expect<u32>(homeOf(thread)).toBe(2); // interleaving caches what is its own
     expectSound();
+  });
+
+  it("interleaving does not reach pages of nodes that are gone", () => {
+    fresh();
+    makeHeaders();
+    expect<i32>(setPolicy(POLICY_INTERLEAVE, 0b1111)).toBe(0);
+    expect<i32>(rebind(0, pageOf(END), 3)).toBe(0);
+    expect<i32>(setNodes(2)).toBe(0);
+    const large = malloc(300_000);
+    check(large == 0 || nodeOf(large) < 2, "on a node that is gone");
+  });
+
+  it("interleaving counts from where the policy is set: no block of the cache before", () => {
+    freshSpread();
+    for (let i = 0; i < 8; ++i) nodesOf(100, 50);
+    expect<i32>(setPolicy(POLICY_INTERLEAVE, (1 << 1) | (1 << 2))).toBe(0);
+    expect<u32>(nodesOf(100, 100)).toBe((1 << 1) | (1 << 2));
+  });
+
+  it("a strict allocation finds what is cached when there is nothing else", () => {
+    fresh(1);
+    const blocks: usize[] = [];
+    for (let block = malloc(1000); block != 0; block = malloc(1000)) blocks.push(block);
+    for (let i = 0; i < 60; ++i) free(blocks.pop());
+    expect<usize>(mallocOnNode(1000, 0)).not.toBe(0);
   });
 });

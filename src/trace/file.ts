@@ -5,8 +5,8 @@ import { gunzipSync, type ZlibOptions } from "node:zlib";
 import { TraceError } from "./errors.js";
 import { decodeTrace, type Trace } from "./format.js";
 
-/** Most bytes a trace may inflate to unless the caller says otherwise: 64 MiB, some 8 times the longest recordings. */
-export const MAX_TRACE_BYTES = 64 * 1024 * 1024;
+/** Most bytes a trace may inflate to unless the caller says otherwise: 32 MiB, some 8 times the longest recordings. */
+export const MAX_TRACE_BYTES = 32 * 1024 * 1024;
 
 /** What gunzipSync returns when asked for `info`. */
 interface Inflated {

@@ -102,6 +102,8 @@ class Replay {
   private seconds = 0;
   private topologyChanges = 0;
   private problems: string[] = [];
+  /** The last walk has been made. */
+  private walked = false;
   private stats: HeapStats | undefined;
   private unaccounted = 0;
   private leaked = 0;
@@ -189,6 +191,7 @@ class Replay {
     await Promise.all(this.seats.map((seat) => seat.command("detach")));
     await this.stormCommand("detach");
     const lost = this.auditHeap("after all is freed");
+    this.walked = true;
     this.unaccounted = lost.length;
     this.leaked = unexplained(lost, this.cutOff).reduce((sum, block) => sum + block.size, 0);
     const live = new DataView(this.memory.buffer).getBigInt64(this.area.control + L.CONTROL_LIVE, true);
@@ -441,7 +444,7 @@ class Replay {
       unaccountedBlocks: this.unaccounted,
       leakedBytes: this.leaked,
       failures,
-      walk: this.problems.length === 0 ? "ok" : this.problems,
+      walk: this.walked && this.problems.length === 0 ? "ok" : this.problems,
       rounds: this.round,
     };
     if (options.latency) result.latency = this.latency();

@@ -51,7 +51,7 @@ export interface ReplayResult {
   /** Bytes of those that no kill explains. */
   leakedBytes: number;
   failures: string[];
-  /** Empty if the trace could not be replayed, so that there is nothing to walk. */
+  /** Empty if the replay did not come to its end, so that there was nothing at rest to walk. */
   walk: "ok" | string[];
   /** Times the trace was run. */
   rounds: number;

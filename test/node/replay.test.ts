@@ -2,6 +2,7 @@ import { readFileSync } from "node:fs";
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { encodeTrace } from "../../src/trace/encode.js";
+import { watch } from "../../src/trace/crew.js";
 import { decodeTrace, EXIT, MALLOC, REALLOC, type Trace } from "../../src/trace/format.js";
 import { deal, layOut, resetRound, RUN_LENGTH, workerRecord, writePlan } from "../../src/trace/plan.js";
 import * as L from "../../src/trace/replay-layout.js";
@@ -132,6 +133,26 @@ test("a kill explains one block, and the right one", () => {
   expect(unexplained(lost, [call(0, 0, 2 ** 20)])).toEqual([...lost].reverse());
 });
 
+test("a crew that does not move is given up, and who is stuck is told", async () => {
+  const still = watch(
+    new Promise<never>(() => undefined),
+    () => 7,
+    () => "worker 3",
+    40,
+  );
+  await expect(still).rejects.toMatchObject({ code: "NUMAHEAP_REPLAY_HUNG", message: expect.stringContaining("worker 3") as string });
+  let moves = 0;
+  const slow = new Promise((resolve) => setTimeout(() => resolve("done"), 200));
+  expect(
+    await watch(
+      slow,
+      () => ++moves,
+      () => "",
+      40,
+    ),
+  ).toBe("done");
+});
+
 describe("ranges of a storm", () => {
   /** A heap of 4,000 pages from 8 on, of which those that `used` says are in use; ranges drawn, and how many pages of each are in use. */
   function draw(used: (page: number) => boolean): { first: number; pages: number; inUse: number }[] {
@@ -247,6 +268,7 @@ describe("on real threads", () => {
   test("workers that cannot attach are told of, and none is left behind", async () => {
     const { result } = await (await load()).replayTrace(await file("lua-mix"), { threads: 64, maxMemory: 65536, kill: 2 });
     expect(result.failures.join("\n")).toMatch(/worker \d+ cannot attach to the heap: no memory is left/);
+    expect(result.walk).toEqual([]);
   });
 
   test("memory that runs out is told, and nothing is lost", async () => {

@@ -207,7 +207,8 @@ describe("nodes", () => {
     heap.setWeight(0, 3);
     heap.setWeight(1, 1);
     heap.setPolicy("weighted-interleave", [0, 1]);
-    const [three, one] = nodesOf(heap, 4000);
+    // Many: what the cache holds from before counts too.
+    const [three, one] = nodesOf(heap, 40_000);
     expect(three! / one!).toBeGreaterThan(2.6);
     expect(three! / one!).toBeLessThan(3.4);
     heap.setPolicy("local");

@@ -1,9 +1,9 @@
 // What the host of a replay asks about the heap while it is in use: figures, and how much of a range of pages serves blocks.
 
-import { Heap, KIND_LARGE, Span } from "./layout";
+import { Heap, Span } from "./layout";
 import { bindHeap, heap, theHeap } from "./instance";
-import { addressOf, entryOf, tagOf } from "./page-map";
 import { freeRunAt } from "./free-run";
+import { spanAt, spanStart } from "./page-heap";
 
 export function bindHost(base: usize): void {
   bindHeap(base);
@@ -34,19 +34,12 @@ export function badCalls(kind: u32): u32 {
 export function pagesInUse(first: u32, pages: u32): u32 {
   const end = first + pages;
   let used: u32 = 0;
-  for (let page = first; page < end;) {
-    const free = freeRunAt(page);
-    const large = free ? 0 : largeSpanAt(page);
-    if (free == 0) used += large ? min(large, end - page) : <u32>(tagOf(addressOf(page)) != 0);
-    page += max(1, max(free, large));
+  for (let page = spanStart(first); page < end;) {
+    const header = spanAt(page);
+    const length = max<u32>(1, header ? changetype<Span>(header).pages : freeRunAt(page));
+    const stop = min(page + length, end);
+    if (header != 0 && stop > first) used += stop - max(page, first);
+    page += length;
   }
   return used;
-}
-
-/** Pages of the large span that starts at `page`, 0 if none does. */
-function largeSpanAt(page: u32): u32 {
-  const header = <usize>entryOf(page);
-  if (header == 0 || (header & 1) != 0) return 0;
-  const span = changetype<Span>(header);
-  return span.start == page && atomic.load<u32>(header) >> 16 == KIND_LARGE ? span.pages : 0;
 }

@@ -14,7 +14,6 @@ import {
   CONTROL_OBJECT_COUNT,
   CONTROL_OBJECTS,
   CONTROL_ROUND,
-  CONTROL_SLACK,
   CONTROL_WORKERS,
   DONE,
   EVENT_AFTER,
@@ -57,7 +56,6 @@ import {
   WORKER_KEPT,
   WORKER_LOCAL,
   WORKER_PEAK,
-  WORKER_PENDING,
   WORKER_PHASE,
   WORKER_POSITION,
   WORKER_REMOTE,
@@ -105,7 +103,6 @@ let control: usize = 0;
 let worker: usize = 0;
 let objects: usize = 0;
 let round: u32 = 0;
-let slack: i64 = 0;
 let verify: bool = false;
 let latency: bool = false;
 
@@ -115,7 +112,6 @@ function bind(controlAddress: usize, workerAddress: usize): void {
   heap = load<u32>(control, CONTROL_HEAP);
   objects = load<u32>(control, CONTROL_OBJECTS);
   round = load<u32>(control, CONTROL_ROUND);
-  slack = load<u32>(control, CONTROL_SLACK);
   const flags = load<u32>(control, CONTROL_FLAGS);
   verify = (flags & FLAG_VERIFY) != 0;
   latency = (flags & FLAG_LATENCY) != 0;
@@ -136,7 +132,6 @@ export function run(controlAddress: usize, workerAddress: usize): bool {
     store<u32>(worker, PHASE_READY, WORKER_PHASE);
     store<u32>(worker, position, WORKER_POSITION);
   }
-  settle();
   publish(DONE);
   return true;
 }
@@ -155,7 +150,6 @@ export function freeRest(controlAddress: usize, workerAddress: usize, part: u32)
     heapFree(block);
     store<u32>(object, 0, OBJECT_STATE);
   }
-  settle();
 }
 
 function runEvent(event: usize): bool {
@@ -201,6 +195,8 @@ function resume(event: usize, phase: u32): bool {
   return true;
 }
 
+// @ts-ignore: decorator
+@inline
 function abandon(object: usize): void {
   store<u32>(object, 0, OBJECT_ADDRESS);
   store<u32>(object, STATE_ABANDONED, OBJECT_STATE);
@@ -217,7 +213,7 @@ function allocateObject(event: usize, word: u32, object: usize, id: u32, index: 
     abandon(object);
     return;
   }
-  record(object, block, size, 0);
+  record(object, block, size, 0, size);
   increment(heapNodeOf(block) == trueNode() ? WORKER_LOCAL : WORKER_REMOTE);
   const alignment: u32 = (word & 7) == ALIGNED ? 1 << (word >> EVENT_ALIGNMENT_SHIFT) : 1;
   if (!expectPlace(index, block, size, alignment)) {
@@ -228,7 +224,6 @@ function allocateObject(event: usize, word: u32, object: usize, id: u32, index: 
     const at = dirt(block, size);
     if (at != INTACT) fail(FAILURE_NOT_ZERO, index, block, at);
   }
-  account(size);
   settleBlock(object, id, index);
 }
 
@@ -272,21 +267,21 @@ function reallocObject(event: usize, object: usize, id: u32, index: u32): void {
     fail(FAILURE_NO_MEMORY, index, old, size);
     return;
   }
-  record(object, block, size, min(oldSize, size));
-  account(<i64>size - oldSize);
+  record(object, block, size, min(oldSize, size), <i64>size - oldSize);
   if (!expectPlace(index, block, size, 1)) abandon(object);
   else settleBlock(object, id, index);
 }
 
-/** Writes the result of a call down: from here on the object is this block. */
+/** Writes the result of a call down: from here on the object is this block, and `bytes` more are live. */
 // @ts-ignore: decorator
 @inline
-function record(object: usize, block: usize, size: u32, kept: u32): void {
+function record(object: usize, block: usize, size: u32, kept: u32, bytes: i64): void {
   store<u32>(object, <u32>block, OBJECT_ADDRESS);
   store<u32>(object, size, OBJECT_SIZE);
   store<u32>(object, STATE_LIVE, OBJECT_STATE);
   store<u32>(worker, kept, WORKER_KEPT);
   store<u32>(worker, PHASE_FILL, WORKER_PHASE);
+  account(bytes);
 }
 
 /** Verifies what a realloc had to keep and fills the rest of the block. May be done twice. */
@@ -313,19 +308,14 @@ function increment(field: usize): void {
   store<u32>(worker + field, load<u32>(worker + field) + 1);
 }
 
-/** Adds to the live bytes: what is freed counts before the call and what is allocated after it, so never too much. */
+/**
+ * Adds to the live bytes: what is freed counts before the call and what is allocated after it, so never too much. In line, as all that
+ * stands between it and the phase it belongs to: a thread is terminated at calls and loops, so it has done both or neither.
+ */
 // @ts-ignore: decorator
 @inline
 function account(bytes: i64): void {
-  const pending = load<i64>(worker, WORKER_PENDING) + bytes;
-  store<i64>(worker, pending, WORKER_PENDING);
-  if (pending >= slack || pending <= -slack) settle();
-}
-
-function settle(): void {
-  const pending = load<i64>(worker, WORKER_PENDING);
-  const live = atomic.add<i64>(control, pending, CONTROL_LIVE) + pending;
-  store<i64>(worker, 0, WORKER_PENDING);
+  const live = atomic.add<i64>(control, bytes, CONTROL_LIVE) + bytes;
   if (live > load<i64>(worker, WORKER_PEAK)) store<i64>(worker, live, WORKER_PEAK);
 }
 

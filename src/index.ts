@@ -1,4 +1,5 @@
-// The public interface of the package.
+// The public interface of the package. Its declarations bring Disposable along, which the libraries of many a project lack.
+/// <reference lib="esnext.disposable" preserve="true" />
 
 export { Allocation, type ViewConstructor } from "./heap/allocation.js";
 export { HeapError, type HeapErrorCode } from "./heap/errors.js";

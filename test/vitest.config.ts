@@ -1,5 +1,8 @@
 import { playwright } from "@vitest/browser-playwright";
+import type { ProvidedContext } from "vitest";
 import { defineConfig } from "vitest/config";
+// @ts-expect-error -- plain JavaScript
+import { constants, structs } from "./interleave/layout.mjs";
 
 /** What makes a page cross-origin isolated, so that it has SharedArrayBuffer. */
 const isolation = {
@@ -17,13 +20,23 @@ const flags = [
   "--disable-sync",
 ];
 
+/** What tests of test/core know of the heap's memory: a browser cannot read layout.ts. */
+const layout = { constants, structs } as ProvidedContext["layout"];
+
+declare module "vitest" {
+  interface ProvidedContext {
+    layout: { constants: Record<string, number>; structs: Record<string, Record<string, { offset: number }>> };
+  }
+}
+
 export default defineConfig({
   test: {
     projects: [
       {
         test: {
           name: "node",
-          include: ["test/node/**/*.test.ts"],
+          include: ["test/node/**/*.test.ts", "test/core/**/*.test.ts"],
+          provide: { layout },
           environment: "node",
           pool: "forks",
           testTimeout: 60_000,
@@ -34,7 +47,8 @@ export default defineConfig({
         server: { headers: isolation },
         test: {
           name: "browser",
-          include: ["test/browser/**/*.test.ts"],
+          include: ["test/browser/**/*.test.ts", "test/core/**/*.test.ts"],
+          provide: { layout },
           testTimeout: 60_000,
           browser: {
             enabled: true,

@@ -5,6 +5,14 @@ import { createRequire } from "node:module";
 import { Command } from "commander";
 import { replayCommand } from "./replay.js";
 
+// Whoever reads our output may stop early, as head does: nobody is left to tell anything.
+for (const stream of [process.stdout, process.stderr]) {
+  stream.on("error", (error: NodeJS.ErrnoException) => {
+    if (error.code !== "EPIPE") throw error;
+    process.exit(1);
+  });
+}
+
 const { version, description } = createRequire(import.meta.url)("../../package.json") as { version: string; description: string };
 const program = new Command("numaheap")
   .description(description)

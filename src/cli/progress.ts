@@ -6,10 +6,10 @@ import { formatSize } from "./size.js";
 
 const BAR = 24;
 /** Milliseconds between lines where they cannot be drawn over. */
-const QUIET_MS = 5000;
+const QUIET_MS = 1000;
 
 export class Progress {
-  private told = performance.now();
+  private told = -Infinity;
   private drawn = false;
 
   constructor(private readonly stream: NodeJS.WriteStream | WriteStream) {}

@@ -1,14 +1,12 @@
 // numaheap replay: runs recorded allocation traces on worker threads over one heap, and says whether it is sound.
 
 import { Command, InvalidArgumentError, Option } from "commander";
-import { TraceError } from "../trace/errors.js";
 import { readTrace } from "../trace/file.js";
-import type { Trace } from "../trace/format.js";
 import { DEFAULT_MAX_MEMORY, DEFAULT_NODES, DEFAULT_WORKERS, MAX_WORKERS, type ReplayOptions, replayTrace } from "../trace/replay.js";
-import { passed } from "../trace/report.js";
+import { notReplayed, passed, type ReplayResult } from "../trace/report.js";
 import { Progress } from "./progress.js";
 import { parseSize } from "./size.js";
-import { printOutcome } from "./tables.js";
+import { printable, printOutcome } from "./tables.js";
 
 interface Flags {
   threads?: number;
@@ -41,51 +39,42 @@ function memorySize(text: string): number {
   return bytes;
 }
 
-/** What a file cannot be read for, in words for the person who named it. */
-function explain(path: string, error: unknown): string {
-  if (error instanceof TraceError) return `${path}: ${error.message} [${error.code}]`;
+/** What went wrong with a trace as a whole, in words for the person who named it. */
+function explain(error: unknown): string {
   const { code, message } = error as NodeJS.ErrnoException;
-  if (code === "ENOENT") return `${path}: no such file`;
-  if (code === "EISDIR") return `${path}: this is a folder; name the .trace.gz files in it`;
-  return `${path}: ${message}`;
+  if (code === "ENOENT") return "no such file";
+  if (code === "EISDIR") return "this is a folder; name the .trace.gz files in it";
+  return code?.startsWith("NUMAHEAP_") ? `${message} [${code}]` : message;
+}
+
+/** Replays one trace and prints what came of it; whether it is sound. */
+async function replayFile(path: string, flags: Flags): Promise<boolean> {
+  const { threads, latency = false, ...rest } = flags;
+  const progress = new Progress(process.stderr);
+  const printJson = (result: ReplayResult): void => {
+    if (flags.json) process.stdout.write(`${JSON.stringify(result)}\n`);
+  };
+  const options: ReplayOptions = { ...rest, latency, onProgress: (state) => progress.show({ ...state, trace: printable(state.trace) }) };
+  if (threads !== undefined) options.threads = threads;
+  try {
+    const trace = await readTrace(path);
+    const outcome = await replayTrace(trace, options);
+    progress.end();
+    printJson(outcome.result);
+    printOutcome(flags.json ? process.stderr : process.stdout, trace, outcome, flags.seed);
+    return passed(outcome.result);
+  } catch (error) {
+    progress.end();
+    const reason = explain(error);
+    process.stderr.write(`numaheap: ${path}: ${reason}\n`);
+    printJson(notReplayed(path, threads ?? 0, flags.nodes, reason));
+    return false;
+  }
 }
 
 async function replayFiles(paths: string[], flags: Flags): Promise<void> {
-  const { seed } = flags;
   let sound = true;
-  for (const path of paths) {
-    let trace: Trace;
-    try {
-      trace = await readTrace(path);
-    } catch (error) {
-      process.stderr.write(`numaheap: ${explain(path, error)}\n`);
-      sound = false;
-      continue;
-    }
-    const progress = new Progress(process.stderr);
-    const options: ReplayOptions = {
-      nodes: flags.nodes,
-      maxMemory: flags.maxMemory,
-      verify: flags.verify,
-      storm: flags.storm,
-      kill: flags.kill,
-      latency: flags.latency ?? false,
-      seed,
-      onProgress: (state) => progress.show(state),
-    };
-    if (flags.threads !== undefined) options.threads = flags.threads;
-    try {
-      const outcome = await replayTrace(trace, options);
-      progress.end();
-      if (flags.json) process.stdout.write(`${JSON.stringify(outcome.result)}\n`);
-      printOutcome(flags.json ? process.stderr : process.stdout, trace, outcome, seed);
-      if (!passed(outcome.result)) sound = false;
-    } catch (error) {
-      progress.end();
-      process.stderr.write(`numaheap: ${path}: ${(error as Error).message}\n`);
-      sound = false;
-    }
-  }
+  for (const path of paths) sound = (await replayFile(path, flags)) && sound;
   process.exitCode = sound ? 0 : 1;
 }
 
@@ -94,6 +83,7 @@ export function replayCommand(): Command {
     .description(
       "Replay recorded allocations (ALTRACE1 .trace.gz files) on worker threads over one heap, and prove that nothing overlapped and nothing was lost.",
     )
+    .showHelpAfterError("(numaheap replay --help tells more)")
     .argument("<trace...>", "trace files")
     .addOption(
       new Option("--threads <n>", `workers (default: as many as the trace has threads, at most ${DEFAULT_WORKERS})`).argParser(

@@ -63,11 +63,14 @@ function workerTable({ result, workerSeconds }: ReplayOutcome): string {
   return table(["", "events", "seconds", "events/s"], rows);
 }
 
+/** Text of a trace without what a terminal would take for an order. */
+export const printable = (text: string): string => [...text].map((c) => (c < " " || c === "\x7f" ? "?" : c)).join("");
+
 /** Tells what the replay did, what the heap looks like, and whether it is sound. */
 export function printOutcome(stream: NodeJS.WritableStream, trace: Trace, outcome: ReplayOutcome, seed: number): void {
   const { result, stats } = outcome;
   const say = (line: string): void => void stream.write(`${line}\n`);
-  say(`${trace.name}: ${trace.description}`);
+  say(printable(`${trace.name}: ${trace.description}`));
   say(
     `${count(result.events)} events in ${result.seconds.toFixed(2)} s on ${result.threads} workers and ${result.nodes} nodes: ${count(result.opsPerSecond)} a second (seed ${seed})\n`,
   );
@@ -81,7 +84,7 @@ export function printOutcome(stream: NodeJS.WritableStream, trace: Trace, outcom
   );
   if (result.topologyChanges > 0) {
     say(
-      `topology: ${count(result.topologyChanges)} changes, ${count(result.pagesMoved)} pages moved (${count(result.pagesMovedInUse)} in use), ${count(result.spansRebound)} spans rebound`,
+      `topology: ${count(result.topologyChanges)} changes (${count(result.topologyChanges / result.seconds)} a second), ${count(result.pagesMoved)} pages moved (${count(result.pagesMovedInUse)} in use), ${count(result.spansRebound)} spans rebound`,
     );
   }
   if (result.killed > 0) {

@@ -17,6 +17,9 @@ const FILES: Record<HeapBuild | "create" | "inspect", URL> = {
   inspect: new URL("../inspect.wasm", import.meta.url),
 };
 
+/** First bytes of every module. */
+const WASM_MAGIC = 0x6d73_6100;
+
 const compiled = new Map<string, Promise<WebAssembly.Module>>();
 
 /** Compiles one module, once. */
@@ -37,5 +40,12 @@ async function bytesOf(url: URL): Promise<BufferSource> {
   }
   const response = await fetch(url);
   if (!response.ok) throw new Error(`${url.href}: ${response.status} ${response.statusText}`);
-  return response.arrayBuffer();
+  const bytes = await response.arrayBuffer();
+  // A development server answers with its page for a path it does not know.
+  if (bytes.byteLength < 4 || new DataView(bytes).getUint32(0, true) !== WASM_MAGIC) {
+    throw new Error(
+      `${url.href} is no WebAssembly module: does a bundler keep numaheap's files apart? For Vite: optimizeDeps: { exclude: ["numaheap"] }`,
+    );
+  }
+  return bytes;
 }

@@ -18,6 +18,8 @@ export interface HeapExports {
   detach(): number;
   reap(key: number): number;
   errno(): number;
+  free(ptr: number): void;
+  nodeOf(ptr: number): number;
   setVcpuNode(vcpu: number, node: number): number;
   rebind(firstPage: number, pages: number, node: number): number;
 }

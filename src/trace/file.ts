@@ -1,12 +1,12 @@
 // Trace files: gzip around the bytes of format.ts, both ways. Node only.
 
-import { readFile } from "node:fs/promises";
+import { createReadStream } from "node:fs";
 import { gunzipSync, type ZlibOptions } from "node:zlib";
 import { TraceError } from "./errors.js";
 import { decodeTrace, type Trace } from "./format.js";
 
-/** Most bytes a trace may inflate to unless the caller says otherwise: 64 MiB, some 8 times the longest recordings. */
-export const MAX_TRACE_BYTES = 64 * 1024 * 1024;
+/** Most bytes a trace may inflate to unless the caller says otherwise: 32 MiB, some 8 times the longest recordings. */
+export const MAX_TRACE_BYTES = 32 * 1024 * 1024;
 
 /** What gunzipSync returns when asked for `info`. */
 interface Inflated {
@@ -39,9 +39,18 @@ export function parseTrace(file: Uint8Array, maxBytes: number = MAX_TRACE_BYTES)
 }
 
 /**
- * Reads a `.trace.gz` file.
+ * Reads a `.trace.gz` file, or a pipe. No more of it is read than a trace of `maxBytes` can take, deflated as badly as it may be.
  * @throws {TraceError} where the content is damaged; errors of the file system as Node gives them
  */
 export async function readTrace(path: string, maxBytes: number = MAX_TRACE_BYTES): Promise<Trace> {
-  return parseTrace(await readFile(path), maxBytes);
+  const most = maxBytes + (maxBytes >> 8) + 4096;
+  const chunks: Buffer[] = [];
+  let length = 0;
+  for await (const chunk of createReadStream(path) as AsyncIterable<Buffer>) {
+    chunks.push(chunk);
+    length += chunk.length;
+    if (length > most)
+      throw new TraceError("NUMAHEAP_TRACE_TOO_LARGE", length, `the file is longer than a trace of ${maxBytes} bytes can be`);
+  }
+  return parseTrace(Buffer.concat(chunks), maxBytes);
 }

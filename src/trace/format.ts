@@ -179,10 +179,14 @@ export function decodeTrace(bytes: Uint8Array): Trace {
   const disagree = (field: number, what: string, claimed: number, found: number | string): never => {
     throw new TraceError("NUMAHEAP_TRACE_HEADER", field, `the header says ${claimed} ${what}, the events ${found}`);
   };
-  // An event takes a tag byte at least: what follows is bounded by the length of the file.
-  if (header.events > tags.end - tags.at) disagree(16, "events", header.events, `at most ${tags.end - tags.at}`);
-  if (header.objects > header.events) disagree(24, "objects", header.objects, `at most ${header.events}`);
-  if (header.threads > header.events) disagree(12, "threads", header.threads, `at most ${header.events}`);
+  // An event takes a tag byte, and all but a thread's EXIT a byte of another column: what follows is bounded by the length of the file.
+  const atMost = (field: number, what: string, claimed: number, most: number): void => {
+    if (claimed > most) disagree(field, what, claimed, `at most ${most}`);
+  };
+  atMost(12, "threads", header.threads, header.events);
+  atMost(16, "events", header.events, tags.end - tags.at);
+  atMost(16, "events", header.events, sizeColumn.end - sizeColumn.at + (references.end - references.at) + header.threads);
+  atMost(24, "objects", header.objects, sizeColumn.end - sizeColumn.at);
 
   const { events, objects, threads } = header;
   const ops = new Uint8Array(events);

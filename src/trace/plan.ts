@@ -7,8 +7,6 @@ import * as L from "./replay-layout.js";
 export const RUN_LENGTH = 1000;
 /** Most events a worker may be ahead of the slowest. */
 export const WINDOW = 10_000;
-/** Changes of the live bytes below this many are told to the others late; with one worker the peak is exact. */
-const SLACK_BYTES = 1024;
 
 /** The trace cannot be replayed on this heap at all. */
 export class PlanError extends Error {
@@ -101,7 +99,6 @@ export function writePlan(buffer: SharedArrayBuffer, area: Area, trace: Trace, d
   words[(area.control + L.CONTROL_OBJECTS) >> 2] = area.objects;
   words[(area.control + L.CONTROL_OBJECT_COUNT) >> 2] = area.objectCount;
   words[(area.control + L.CONTROL_WINDOW) >> 2] = WINDOW;
-  words[(area.control + L.CONTROL_SLACK) >> 2] = workers === 1 ? 1 : SLACK_BYTES;
 
   const cursors: number[] = [];
   let stream = area.events;

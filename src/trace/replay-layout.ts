@@ -13,8 +13,6 @@ export const CONTROL_OBJECT_COUNT = 20;
 export const CONTROL_ROUND = 24;
 /** Most events a worker may be ahead of the slowest. */
 export const CONTROL_WINDOW = 28;
-/** A worker tells the sum of live bytes only about changes of this many bytes or more. */
-export const CONTROL_SLACK = 32;
 /** Atomic i64: requested bytes that are live. */
 export const CONTROL_LIVE = 40;
 /** Atomic: workers asleep because they are too far ahead, and the word they sleep on. */
@@ -36,7 +34,6 @@ export const WORKER_STREAM = 16; // address of its events
 export const WORKER_COUNT = 20; // how many
 export const WORKER_VCPU = 24;
 export const WORKER_HISTOGRAMS = 28; // address of two histograms (malloc, control), 0 = none
-export const WORKER_PENDING = 32; // i64: bytes not yet added to CONTROL_LIVE
 export const WORKER_PEAK = 40; // i64: most bytes it has seen live
 export const WORKER_LOCAL = 48; // allocations on the worker's own node, and on others
 export const WORKER_REMOTE = 52;

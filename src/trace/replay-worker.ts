@@ -1,6 +1,7 @@
 // One worker of a replay: a thread of the heap that runs its share of the events on command.
 
 import { parentPort, workerData } from "node:worker_threads";
+import { errorOf } from "../heap/errors.js";
 import { instantiate, MAY_BLOCK, type Modules } from "./engine.js";
 
 /** What a worker is started with. */
@@ -31,7 +32,7 @@ const port = parentPort!;
 const { heap, replay } = await instantiate(modules, memory);
 const clock = (): number => performance.timeOrigin + performance.now();
 
-if (heap.attach(heapBase, key, part, MAY_BLOCK) === 0) throw new Error(`worker ${part} cannot attach to the heap: errno ${heap.errno()}`);
+if (heap.attach(heapBase, key, part, MAY_BLOCK) === 0) throw errorOf(heap.errno(), `worker ${part} cannot attach to the heap`);
 port.on("message", (command: ReplayCommand) => {
   const start = clock();
   if (command === "run") replay.run(control, record);

@@ -2,8 +2,9 @@
 // runs its share in WebAssembly (assembly/replay.ts); here is the conducting: memory, workers, rounds, kills, the storm, the audit.
 
 import { Worker } from "node:worker_threads";
-import { inspect, type HeapStats, type Inspector } from "../heap/inspect.js";
-import { pause, Seat, watch } from "./crew.js";
+import { errorOf } from "../heap/errors.js";
+import { inspect, type HeapStats, type Inspector, type UnaccountedBlock } from "../heap/inspect.js";
+import { CrewError, pause, Seat, watch } from "./crew.js";
 import { compile, type Engine, HEAP_PAGE, instantiate, type Modules, WASM_PAGE } from "./engine.js";
 import { FREE, REALLOC, type Trace } from "./format.js";
 import { type Area, deal, type Deal, histogramsOf, layOut, resetRound, workerRecord, writePlan } from "./plan.js";
@@ -92,12 +93,17 @@ class Replay {
   private readonly workerSeconds: number[] = [];
   private storm: Worker | undefined;
   private readonly blow = new Int32Array(new SharedArrayBuffer(4));
+  private dismissed = false;
   private keys = STORM_KEY;
   private round = 0;
   private killed = 0;
+  /** As of the beginning of the round before. */
+  private killedBefore = 0;
   private seconds = 0;
   private topologyChanges = 0;
   private problems: string[] = [];
+  /** The last walk has been made. */
+  private walked = false;
   private stats: HeapStats | undefined;
   private unaccounted = 0;
   private leaked = 0;
@@ -139,7 +145,7 @@ class Replay {
       create(base: number, end: number, limitPages: number, nodes: number, flags: number): number;
     };
     const error = creator.create(area.end, area.end + WASM_PAGE, limit * (WASM_PAGE / HEAP_PAGE), options.nodes, HEAP_GROWS_ALONE);
-    if (error !== 0) throw new Error(`the heap cannot be made: errno ${error}`);
+    if (error !== 0) throw errorOf(error, "the heap cannot be made");
     writePlan(
       memory.buffer as unknown as SharedArrayBuffer,
       area,
@@ -152,7 +158,7 @@ class Replay {
     host.replay.bindHost(area.end);
     // No right to block: this thread is the one that deaths are confirmed on.
     if (host.heap.attach(area.end, HOST_KEY, options.threads + 1, 0) === 0)
-      throw new Error(`the host cannot attach to the heap: errno ${host.heap.errno()}`);
+      throw errorOf(host.heap.errno(), "the host cannot attach to the heap");
     return new Replay(trace, options, modules, memory, area, dealt, host, inspect(memory, area.end, inspector));
   }
 
@@ -175,38 +181,43 @@ class Replay {
     if (storm > 0) await this.startStorm();
     for (let last = false; !last; ++this.round) {
       resetRound(this.memory.buffer as unknown as SharedArrayBuffer, this.area, threads, this.round);
+      const calls = this.cutOff.length;
       await this.runRound();
-      last = this.killed >= kill || this.countFailures() > 0;
-      if (last) this.auditHeap("with the trace's live objects");
+      this.freeKept(this.auditHeap(`round ${this.round + 1}, with the trace's live objects`), this.cutOff.slice(calls));
+      this.stats = this.inspector.stats();
+      last = this.killed >= kill || this.countFailures() > 0 || this.problems.length > 0;
       await this.watched(Promise.all(this.seats.map((seat) => seat.command("freeRest"))), "freeing what is left");
     }
     await Promise.all(this.seats.map((seat) => seat.command("detach")));
     await this.stormCommand("detach");
-    this.auditHeap("after all is freed");
+    const lost = this.auditHeap("after all is freed");
+    this.walked = true;
+    this.unaccounted = lost.length;
+    this.leaked = unexplained(lost, this.cutOff).reduce((sum, block) => sum + block.size, 0);
     const live = new DataView(this.memory.buffer).getBigInt64(this.area.control + L.CONTROL_LIVE, true);
-    if (live !== 0n && this.killed === 0 && this.countFailures() === 0) this.failures.push(`${live} bytes are still counted as live`);
+    if (live !== 0n && this.countFailures() === 0) this.failures.push(`${live} bytes are still counted as live`);
   }
 
   /** One run of all events, with its kills and the storm. */
   private async runRound(): Promise<void> {
-    const storm = this.stormCommand("blow");
     const over = { now: false };
-    const progress = setInterval(() => this.tell(), 200);
-    try {
-      const runs = this.seats.map((_, part) => this.runSeat(part));
-      const kills = this.killSome(over);
-      const spans = await this.watched(Promise.all(runs), "running events");
+    const calm = (): void => {
       over.now = true;
-      await this.watched(kills, "replacing the killed");
-      this.seconds += (Math.max(...spans.map((span) => span.end)) - Math.min(...spans.map((span) => span.start))) / 1000;
-      spans.forEach((span, part) => (this.workerSeconds[part] = (this.workerSeconds[part] ?? 0) + (span.end - span.start) / 1000));
-    } finally {
-      over.now = true;
-      clearInterval(progress);
       Atomics.store(this.blow, 0, 0);
       Atomics.notify(this.blow, 0);
+    };
+    const progress = setInterval(() => this.tell(), 200);
+    try {
+      const runs = Promise.all(this.seats.map((_, part) => this.runSeat(part))).finally(calm);
+      const all = Promise.all([runs, this.killSome(over), this.stormCommand("blow")]);
+      const [spans, , blown] = await this.watched(all, "running events");
+      this.seconds += (Math.max(...spans.map((span) => span.end)) - Math.min(...spans.map((span) => span.start))) / 1000;
+      spans.forEach((span, part) => (this.workerSeconds[part] = (this.workerSeconds[part] ?? 0) + (span.end - span.start) / 1000));
+      this.topologyChanges += blown?.changes ?? 0;
+    } finally {
+      calm();
+      clearInterval(progress);
     }
-    this.topologyChanges += (await storm)?.changes ?? 0;
     this.tell();
   }
 
@@ -225,27 +236,31 @@ class Replay {
   /** Terminates workers as their progress passes positions drawn at random. */
   private async killSome(over: { now: boolean }): Promise<void> {
     const { trace, dealt, options } = this;
-    let left = Math.min(options.kill - this.killed, KILLS_PER_ROUND);
-    const targets = Array.from({ length: left }, () => Math.floor(this.random() * trace.events)).sort((a, b) => a - b);
-    const idle: Promise<void>[] = [];
-    while (!over.now && left > 0 && targets.length > 0) {
-      for (let i = 0; i < targets.length;) {
-        const part = dealt.workerOf[targets[i]!]!;
+    const before = this.killed;
+    const targets = Array.from({ length: Math.min(options.kill - before, KILLS_PER_ROUND) }, () =>
+      Math.floor(this.random() * trace.events),
+    );
+    // A trace so short that a whole round went by unseen: this time somebody dies at its first event.
+    if (targets.length > 0 && before === this.killedBefore && this.round > 0) targets[0] = 0;
+    this.killedBefore = before;
+    const deaths: Promise<void>[] = [];
+    while (!over.now && targets.length > 0) {
+      for (let i = targets.length - 1; i >= 0; --i) {
+        const part = dealt.workerOf[targets[i]!] ?? 0;
         const seat = this.seats[part]!;
         const progress = this.field(part, L.WORKER_PROGRESS);
-        if (progress < targets[i]! || (progress !== L.DONE && (!seat.busy || seat.dying))) {
-          ++i;
-          continue;
-        }
+        if (progress < targets[i]! || (progress !== L.DONE && (!seat.busy || seat.dying))) continue;
         targets.splice(i, 1);
         // Done before we looked: its kill comes in another round.
         if (!seat.busy || seat.dying) continue;
-        --left;
-        idle.push(this.killOne(part));
+        const death = this.killOne(part);
+        deaths.push(death);
+        // Its failure is told below; until then it is not unheard.
+        death.catch(() => undefined);
       }
       await pause(1);
     }
-    await Promise.all(idle);
+    await Promise.all(deaths);
   }
 
   private async killOne(part: number): Promise<void> {
@@ -271,6 +286,7 @@ class Replay {
     }
     do {
       while (this.host.heap.reap(seat.key) === -1) await pause(1);
+      if (this.dismissed) throw new CrewError("the replay was given up");
     } while (!(await seat.start()));
   }
 
@@ -310,8 +326,8 @@ class Replay {
     });
   }
 
-  /** Walks the heap, all being still, and compares it block by block with the object table. */
-  private auditHeap(when: string): void {
+  /** Walks the heap, all being still, and compares it block by block with the object table: the blocks that nobody has. */
+  private auditHeap(when: string): readonly UnaccountedBlock[] {
     const { words, area } = this;
     const live = new Uint32Array(area.objectCount);
     let count = 0;
@@ -321,9 +337,16 @@ class Replay {
     }
     const { problems, unaccounted } = this.inspector.walk({ live: live.subarray(0, count) });
     this.problems.push(...problems.map((problem) => `${when}: ${problem}`));
-    this.unaccounted = unaccounted.length;
-    this.leaked = unexplained(unaccounted, this.cutOff).reduce((sum, block) => sum + block.size, 0);
-    this.stats ??= this.inspector.stats();
+    return unaccounted;
+  }
+
+  /**
+   * A realloc that was cut off may have got its new block and not yet freed the old one, and no caller can tell. The old one is still
+   * the object's if nobody else has it: it is freed here, since the object is abandoned, so that the new one at most is lost.
+   */
+  private freeKept(lost: readonly UnaccountedBlock[], calls: readonly CutOffCall[]): void {
+    const kept = new Set(calls.filter(({ op }) => op === REALLOC).map(({ block }) => block));
+    for (const { ptr } of lost) if (kept.has(ptr)) this.host.heap.free(ptr);
   }
 
   private watched<T>(work: Promise<T>, what: string): Promise<T> {
@@ -338,8 +361,9 @@ class Replay {
     return watch(work, progress, stuck);
   }
 
-  /** Ends all workers, whatever they are doing. */
+  /** Ends all workers, whatever they are doing, and lets none begin. */
   async dismiss(): Promise<void> {
+    this.dismissed = true;
     Atomics.store(this.words, (this.area.control + L.CONTROL_ABORT) >> 2, 1);
     Atomics.store(this.blow, 0, 0);
     await Promise.all([...this.seats.map((seat) => seat.kill()), this.storm?.terminate()]);
@@ -420,7 +444,7 @@ class Replay {
       unaccountedBlocks: this.unaccounted,
       leakedBytes: this.leaked,
       failures,
-      walk: this.problems.length === 0 ? "ok" : this.problems,
+      walk: this.walked && this.problems.length === 0 ? "ok" : this.problems,
       rounds: this.round,
     };
     if (options.latency) result.latency = this.latency();

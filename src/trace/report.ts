@@ -51,6 +51,7 @@ export interface ReplayResult {
   /** Bytes of those that no kill explains. */
   leakedBytes: number;
   failures: string[];
+  /** Empty if the replay did not come to its end, so that there was nothing at rest to walk. */
   walk: "ok" | string[];
   /** Times the trace was run. */
   rounds: number;
@@ -92,6 +93,35 @@ export function unexplained(lost: readonly UnaccountedBlock[], calls: readonly C
       if (call) open.delete(call);
       return !call;
     });
+}
+
+/** The result of a trace that could not be replayed at all: nothing ran, and nothing was walked. */
+export function notReplayed(trace: string, threads: number, nodes: number, failure: string): ReplayResult {
+  return {
+    trace,
+    events: 0,
+    eventsPerWorker: [],
+    threads,
+    nodes,
+    seconds: 0,
+    opsPerSecond: 0,
+    peakLiveBytes: 0,
+    peakCommittedBytes: 0,
+    remoteFrees: 0,
+    localAllocations: 0,
+    remoteAllocations: 0,
+    spansRebound: 0,
+    pagesMoved: 0,
+    pagesMovedInUse: 0,
+    topologyChanges: 0,
+    killed: 0,
+    skippedEvents: 0,
+    unaccountedBlocks: 0,
+    leakedBytes: 0,
+    failures: [failure],
+    walk: [],
+    rounds: 0,
+  };
 }
 
 const hex = (address: number): string => `0x${address.toString(16)}`;

@@ -1,9 +1,11 @@
 // The storm: a thread of the heap that changes the topology so many times a second while others allocate.
 
 import { parentPort, workerData } from "node:worker_threads";
+import { errorOf } from "../heap/errors.js";
 import { HEAP_PAGE, instantiate, MAY_BLOCK, type Modules } from "./engine.js";
 import { seeded } from "./random.js";
 import * as L from "./replay-layout.js";
+import { drawRange } from "./storm-range.js";
 
 /** What the storm is started with. */
 export interface StormData {
@@ -36,10 +38,10 @@ const random = seeded(data.seed);
 const blow = new Int32Array(data.blow);
 const objects = new Uint32Array(data.memory.buffer, data.objects, data.objectCount * (L.OBJECT_BYTES >> 2));
 const basePage = data.heapBase / HEAP_PAGE;
+const nodeOfVcpu = Array.from({ length: data.workers }, (_, vcpu) => vcpu % data.nodes);
 const port = parentPort!;
 replay.bindHost(data.heapBase);
-if (heap.attach(data.heapBase, data.key, data.workers, MAY_BLOCK) === 0)
-  throw new Error(`the storm cannot attach to the heap: errno ${heap.errno()}`);
+if (heap.attach(data.heapBase, data.key, data.workers, MAY_BLOCK) === 0) throw errorOf(heap.errno(), "the storm cannot attach to the heap");
 
 const below = (n: number): number => Math.floor(random() * n);
 
@@ -52,25 +54,19 @@ function usedPage(): number {
   return basePage;
 }
 
-/** A range of 1 page to a quarter of what is committed, log-uniform, at least half of it in spans in use where there is such a one. */
-function range(): { first: number; pages: number } {
-  const committed = replay.ownedPages();
-  const longest = Math.max(1, Math.floor(committed / 4));
-  const pages = Math.min(longest, Math.floor(Math.exp(random() * Math.log(longest + 1))));
-  let best = { first: basePage, pages: 1, used: -1 };
-  for (let tries = 0; tries < 8; ++tries) {
-    const first = Math.max(basePage, usedPage() - below(pages));
-    const used = replay.pagesInUse(first, pages);
-    if (used * 2 >= pages) return { first, pages };
-    if (used > best.used) best = { first, pages, used };
-  }
-  return { first: best.first, pages: Math.min(pages, Math.max(1, best.used * 2)) };
-}
+const pagesOfHeap = { base: basePage, usedPage, inUse: (first: number, pages: number) => replay.pagesInUse(first, pages) };
+
+/** Another node than `node`, where there is one. */
+const otherThan = (node: number): number => (data.nodes === 1 ? 0 : (node + 1 + below(data.nodes - 1)) % data.nodes);
 
 function change(): number {
-  if (random() < 0.5) return heap.setVcpuNode(below(data.workers), below(data.nodes));
-  const { first, pages } = range();
-  return heap.rebind(first, pages, below(data.nodes));
+  if (random() < 0.5) {
+    const vcpu = below(data.workers);
+    nodeOfVcpu[vcpu] = otherThan(nodeOfVcpu[vcpu]!);
+    return heap.setVcpuNode(vcpu, nodeOfVcpu[vcpu]!);
+  }
+  const { first, pages } = drawRange({ ...pagesOfHeap, committed: replay.ownedPages() }, random);
+  return heap.rebind(first, pages, otherThan(heap.nodeOf(first * HEAP_PAGE)));
 }
 
 function storm(): StormAnswer {

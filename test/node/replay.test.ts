@@ -2,10 +2,12 @@ import { readFileSync } from "node:fs";
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { encodeTrace } from "../../src/trace/encode.js";
-import { decodeTrace, EXIT, type Trace } from "../../src/trace/format.js";
+import { watch } from "../../src/trace/crew.js";
+import { decodeTrace, EXIT, MALLOC, REALLOC, type Trace } from "../../src/trace/format.js";
 import { deal, layOut, resetRound, RUN_LENGTH, workerRecord, writePlan } from "../../src/trace/plan.js";
 import * as L from "../../src/trace/replay-layout.js";
 import { describeFailure, unexplained } from "../../src/trace/report.js";
+import { drawRange } from "../../src/trace/storm-range.js";
 import { programs } from "../support/traces.js";
 
 const dist = new URL("../../dist/", import.meta.url);
@@ -131,6 +133,62 @@ test("a kill explains one block, and the right one", () => {
   expect(unexplained(lost, [call(0, 0, 2 ** 20)])).toEqual([...lost].reverse());
 });
 
+test("a crew that does not move is given up, and who is stuck is told", async () => {
+  const still = watch(
+    new Promise<never>(() => undefined),
+    () => 7,
+    () => "worker 3",
+    40,
+  );
+  await expect(still).rejects.toMatchObject({ code: "NUMAHEAP_REPLAY_HUNG", message: expect.stringContaining("worker 3") as string });
+  let moves = 0;
+  const slow = new Promise((resolve) => setTimeout(() => resolve("done"), 200));
+  expect(
+    await watch(
+      slow,
+      () => ++moves,
+      () => "",
+      40,
+    ),
+  ).toBe("done");
+});
+
+describe("ranges of a storm", () => {
+  /** A heap of 4,000 pages from 8 on, of which those that `used` says are in use; ranges drawn, and how many pages of each are in use. */
+  function draw(used: (page: number) => boolean): { first: number; pages: number; inUse: number }[] {
+    let state = 1;
+    const random = (): number => (state = (state * 48271) % 0x7fffffff) / 0x7fffffff;
+    const all = Array.from({ length: 4000 }, (_, i) => 8 + i).filter(used);
+    const inUse = (first: number, pages: number): number => all.filter((page) => page >= first && page < first + pages).length;
+    const heap = { base: 8, committed: 4000, usedPage: () => all[Math.floor(random() * all.length)]!, inUse };
+    return Array.from({ length: 2000 }, () => drawRange(heap, random)).map((range) => ({
+      ...range,
+      inUse: inUse(range.first, range.pages),
+    }));
+  }
+
+  test("are log-uniform from a page to a quarter", () => {
+    const ranges = draw((page) => page % 5 !== 0);
+    const octaves = new Array<number>(10).fill(0);
+    for (const { first, pages } of ranges) {
+      expect(pages).toBeLessThanOrEqual(1000);
+      expect(first).toBeGreaterThanOrEqual(8);
+      expect(first + pages).toBeLessThanOrEqual(4008);
+      ++octaves[Math.floor(Math.log2(pages))]!;
+    }
+    for (const count of octaves) expect(Math.abs(count - 200)).toBeLessThan(70);
+  });
+
+  test.each([
+    ["full", () => true],
+    ["one block here and there", (page: number) => page % 97 === 0],
+    ["one block at the end", (page: number) => page === 4007],
+    ["a full half", (page: number) => page < 2000],
+  ])("have half of their pages in use: %s", (_, used) => {
+    for (const { pages, inUse } of draw(used)) expect(inUse * 2).toBeGreaterThanOrEqual(pages);
+  });
+});
+
 describe("on real threads", () => {
   interface Package {
     replayTrace: typeof import("../../src/trace/replay.js").replayTrace;
@@ -177,6 +235,40 @@ describe("on real threads", () => {
     const { result } = await (await load()).replayTrace(trace, { threads: 4, nodes: 4, kill: 8, storm: 500, seed: 11 });
     expect(result).toMatchObject({ failures: [], walk: "ok", leakedBytes: 0, killed: 8 });
     expect(result.unaccountedBlocks).toBeLessThanOrEqual(8);
+  });
+
+  test("the peak of live bytes is exact on several workers too", async () => {
+    // Every event waits for the one before it, so that there is one order only.
+    const sizes = [10, 500, 900, 100, 1500, 20];
+    const events = sizes.map((size, i) => ({ op: i === 0 ? MALLOC : REALLOC, thread: i % 3, object: 0, size, alignment: 0 }));
+    const { result } = await (await load()).replayTrace(traceOf(events), { threads: 3 });
+    expect(result).toMatchObject({ peakLiveBytes: 1500, failures: [], walk: "ok" });
+  });
+
+  test("a realloc that is cut off leaves the old block or the new", async () => {
+    const moves = [50, 50_000, 900, 200_000, 3000, 130_000, 12_000];
+    const events = Array.from({ length: 100_000 }, (_, i) => ({
+      op: i < 8 ? MALLOC : REALLOC,
+      thread: 0,
+      object: i % 8,
+      size: moves[(i >> 3) % moves.length]!,
+      alignment: 0,
+    }));
+    const { result } = await (await load()).replayTrace(traceOf(events), { threads: 2, kill: 40 });
+    expect(result).toMatchObject({ failures: [], walk: "ok", leakedBytes: 0, killed: 40 });
+    expect(result.unaccountedBlocks).toBeLessThanOrEqual(40);
+  });
+
+  test.each([0, 1, 3, 300])("a trace of %i events sees all its kills", async (count) => {
+    const events = Array.from({ length: count }, (_, i) => ({ op: MALLOC, thread: 0, object: i, size: 8, alignment: 0 }));
+    const { result } = await (await load()).replayTrace(traceOf(events), { threads: 2, kill: 3, storm: 1000 });
+    expect(result).toMatchObject({ failures: [], walk: "ok", leakedBytes: 0, killed: 3 });
+  });
+
+  test("workers that cannot attach are told of, and none is left behind", async () => {
+    const { result } = await (await load()).replayTrace(await file("lua-mix"), { threads: 64, maxMemory: 65536, kill: 2 });
+    expect(result.failures.join("\n")).toMatch(/worker \d+ cannot attach to the heap: no memory is left/);
+    expect(result.walk).toEqual([]);
   });
 
   test("memory that runs out is told, and nothing is lost", async () => {

@@ -4,8 +4,8 @@ import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { encodeTrace } from "../../src/trace/encode.js";
 import { TraceError } from "../../src/trace/errors.js";
-import { parseTrace } from "../../src/trace/file.js";
-import { decodeTrace, EXIT, FREE, MALLOC } from "../../src/trace/format.js";
+import { parseTrace, readTrace } from "../../src/trace/file.js";
+import { decodeTrace, EXIT, FIXED_HEADER_BYTES, FREE, MALLOC } from "../../src/trace/format.js";
 import { programs } from "../support/traces.js";
 
 const folder = new URL("../../bench/traces/", import.meta.url);
@@ -118,5 +118,22 @@ describe("trace reader", () => {
       }),
       { numRuns: 500 },
     );
+  });
+
+  test("a file without end is not read to its end", async () => {
+    await expect(readTrace("/dev/zero", 2 ** 20)).rejects.toMatchObject({ name: "TraceError", code: "NUMAHEAP_TRACE_TOO_LARGE" });
+  });
+
+  test("counts that the columns cannot hold cost no memory", () => {
+    // 8 million tags, and nothing for them to allocate.
+    const bytes = new Uint8Array(FIXED_HEADER_BYTES + 8 + 8 * 2 ** 20);
+    bytes.set(small().subarray(0, FIXED_HEADER_BYTES));
+    const view = new DataView(bytes.buffer);
+    view.setBigUint64(16, 8n * 2n ** 20n, true);
+    view.setBigUint64(24, 8n * 2n ** 20n, true);
+    [8 * 2 ** 20, 0, 0].forEach((length, i) => view.setUint32(60 + 4 * i, length, true));
+    const before = process.memoryUsage().arrayBuffers;
+    expect(codeOf(() => decodeTrace(bytes))).toBe("NUMAHEAP_TRACE_HEADER");
+    expect(process.memoryUsage().arrayBuffers - before).toBeLessThan(2 ** 20);
   });
 });

@@ -1,6 +1,9 @@
-// NumaHeap: the C family, errors, policies, limits.
+// NumaHeap: the C family, errors, policies, limits. As all of this folder, in Node and on a browser's page.
 import { describe, expect, test } from "vitest";
 import { HeapError, NumaHeap } from "../../dist/index.js";
+
+/** errno when memory runs out: a page, which may not wait, cannot tell that from a lock out of reach. */
+const NO_MEMORY = typeof document === "undefined" ? 48 : 10;
 
 const codeOf = (call: () => unknown): string => {
   try {
@@ -130,7 +133,7 @@ describe("limits", () => {
     for (let round = 0; round < 3; ++round) {
       const live: number[] = [];
       for (let ptr = heap.malloc(1000); ptr; ptr = heap.malloc(1000)) live.push(ptr);
-      expect(heap.errno()).toBe(48);
+      expect(heap.errno()).toBe(NO_MEMORY);
       expect(live.length).toBeGreaterThan(3800);
       expect(heap.walk({ live }).ok).toBe(true);
       for (const ptr of live) heap.free(ptr);
@@ -204,7 +207,8 @@ describe("nodes", () => {
     heap.setWeight(0, 3);
     heap.setWeight(1, 1);
     heap.setPolicy("weighted-interleave", [0, 1]);
-    const [three, one] = nodesOf(heap, 4000);
+    // Many: what the cache holds from before counts too.
+    const [three, one] = nodesOf(heap, 40_000);
     expect(three! / one!).toBeGreaterThan(2.6);
     expect(three! / one!).toBeLessThan(3.4);
     heap.setPolicy("local");
@@ -221,7 +225,7 @@ describe("nodes", () => {
     const bound = nodesOf(heap, 2000, 1000);
     expect(bound[2]).toBeGreaterThan(300);
     expect(bound[0]! + bound[1]! + bound[3]!).toBe(0);
-    expect(heap.errno()).toBe(48);
+    expect(heap.errno()).toBe(NO_MEMORY);
     heap.setPolicy("preferred", [2]);
     const preferred = nodesOf(heap, 2000, 1000);
     expect(preferred[2]).toBeGreaterThan(300);

@@ -233,7 +233,7 @@ export function mallocOnNode(size: usize, node: u32): usize {
 function takeOnNode(size: usize, node: u32): usize {
   const t = thread;
   if (size > MAX_SMALL) return allocateLargeOnNode(node, pagesFor(size));
-  if (!returnCarry(t) || !fetch(t, classOf(size), node, 1)) return 0;
+  if (!fetch(t, classOf(size), node, 1)) return 0;
   const record = changetype<Thread>(t);
   // A batch may have come instead of one block: the others go back.
   const block = <usize>record.carry;

@@ -124,7 +124,6 @@ function allOf(head: usize, count: u32, tag: u32): bool {
 export function refill(t: usize, c: u32): bool {
   const record = changetype<Thread>(t);
   tick(t);
-  if (!returnCarry(t)) return false;
   const info = classInfo(c);
   const list = changetype<CacheList>(cacheList(t, c));
   raiseLimit(record, list, info);
@@ -157,6 +156,7 @@ function refillFrom(t: usize, c: u32, node: u32, intended: u32, want: u32): bool
 /** Gets up to `want` blocks of (node, class) into the carry, linked and counted; how many. Batches that were freed elsewhere come home first. */
 export function fetch(t: usize, c: u32, node: u32, want: u32): u32 {
   const record = changetype<Thread>(t);
+  if (!returnCarry(t)) return 0;
   for (let i = 0; i < HOMECOMING && takeRemote(t, node); ++i) if (!returnCarry(t)) return 0;
   const central = makeCentral(node, c);
   if (!central || !acquire(central, RANK_CENTRAL)) return 0;

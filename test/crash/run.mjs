@@ -1,6 +1,6 @@
 // Dies at every step of every slow path, reaps, walks and goes on: `node test/crash/run.mjs [--path NAME] [--all] [--json]`.
-// With one death, every step k. With two, the reaper dies as well: steps k of the path and k' of the reaping, a sample of all
-// pairs that has every k and every k' in it; --all takes all pairs.
+// With one death, every step k. With two, the reaper dies as well, at its own step k': a sample of the pairs (k, k'), or with --all every k
+// with some k', and every k' with SPREAD values of k, which takes a quarter of an hour.
 
 import { parseArgs } from "node:util";
 import { paths } from "./paths.mjs";
@@ -11,6 +11,8 @@ const { values } = parseArgs({
 });
 /** Pairs (k, k') a path is sampled with. */
 const PAIRS = 400;
+/** Steps k, spread over a path, that --all takes every k' with. */
+const SPREAD = 6;
 
 /** Runs `calls` with a death at step k: true if it died. */
 function dies(actor, k, calls) {
@@ -53,6 +55,29 @@ function play(path, k, reaperStep) {
   return { reaped, failure: stage.audit(inFlight) ?? stage.goOn() };
 }
 
+/** PAIRS of all pairs, as long as reaping takes after a death in the middle of the path. */
+function sampled(result, check) {
+  let reaping = 1;
+  while (!check(Math.ceil(result.steps / 2), reaping).reaped) reaping += 7;
+  const count = Math.min(PAIRS, result.steps * reaping);
+  for (let i = 0; i < count; ++i) {
+    if (!check(1 + (i % result.steps), 1 + Math.floor((i * reaping) / count)).reaped) ++result.pairs;
+  }
+}
+
+/** Every k' after SPREAD of the deaths, and every k with one of the k' or another. */
+function every(result, check) {
+  let longest = 1;
+  for (let i = 1; i <= SPREAD; ++i) {
+    const k = Math.ceil((result.steps * i) / SPREAD);
+    let r = 1;
+    while (!check(k, r).reaped) ++r;
+    result.pairs += r - 1;
+    longest = Math.max(longest, r);
+  }
+  for (let k = 1; k <= result.steps; ++k) if (!check(k, 1 + ((k * 7919) % longest)).reaped) ++result.pairs;
+}
+
 const results = [];
 let failed = 0;
 for (const [name, path] of Object.entries(paths)) {
@@ -67,25 +92,14 @@ for (const [name, path] of Object.entries(paths)) {
     }
     if (outcome.failure) {
       ++failed;
+      outcome.reaped = true; // enough of this death
       if (result.failures.length < 5)
         result.failures.push(`death at ${k}${reaperStep ? `, of the reaper at ${reaperStep}` : ""}: ${outcome.failure}`);
     }
     return outcome;
   };
   for (let k = 1; !check(k, 0).ended; ++k) result.steps = k;
-  // How long reaping takes differs with k: find out for the last step, and sample around it.
-  let reaping = 1;
-  while (result.steps > 0 && reaping < 1 << 14 && !check(Math.ceil(result.steps / 2), reaping).reaped) reaping += values.all ? 1 : 7;
-  if (values.all) {
-    for (let k = 1; k <= result.steps; ++k) for (let r = 1; !check(k, r).reaped; ++r) ++result.pairs;
-  } else {
-    const count = Math.min(PAIRS, result.steps * reaping);
-    for (let i = 0; i < count; ++i) {
-      const k = 1 + (i % result.steps);
-      const r = 1 + Math.floor((i * reaping) / count);
-      if (!check(k, r).reaped) ++result.pairs;
-    }
-  }
+  if (result.steps > 0) (values.all ? every : sampled)(result, check);
   results.push(result);
   if (!values.json) {
     console.log(

@@ -20,6 +20,7 @@ import { heap, nextRandom, sentinel, theHeap } from "./instance";
 import { RANK_PAGE_HEAP, acquire, release } from "./lock";
 import { classInfo } from "./size-class";
 import { addressOf, arenaOf, entryOf, pageOf } from "./page-map";
+import { assertSpan } from "./invariants";
 import { makeArena, metadata, nextHeader } from "./metadata";
 import { classOfLabel, labelOf, loadLabel, makeSpan, nodeOfLabel, releaseSpan, setTags, takePages } from "./page-heap";
 
@@ -90,6 +91,7 @@ function unlink(central: usize, header: usize): void {
 function recount(central: usize, header: usize, free: u32): void {
   const span = changetype<Span>(header);
   span.free = free;
+  if (isDefined(DEBUG_BUILD)) assertSpan(header, classInfo(changetype<Central>(central).id & 0xff));
   if (span.list == (free ? 1 + min<u32>(31 - clz(free), CENTRAL_LISTS - 1) : 0)) return;
   unlink(central, header);
   link(central, header);

@@ -6,6 +6,7 @@
 import { ARENA_BINS, Arena, EXACT_RUNS, FreeRun, PAGE_METADATA, PAGE_OWNED, PAGE_TOUCHED, Span } from "./layout";
 import { theHeap } from "./instance";
 import { addressOf, arenaOf, endOfPages, entryOf, flagsOf, nodeOfPage, pageOf, setEntry, setFlags } from "./page-map";
+import { assertRun } from "./invariants";
 
 /** Runs of at least this many pages are long. */
 const LONG_RUN: u32 = 8;
@@ -39,6 +40,7 @@ function insert(start: u32, pages: u32, node: u32): void {
   markNonempty(arena, pages, true);
   changetype<Arena>(arena).freePages += pages;
   theHeap().freePages += pages;
+  if (isDefined(DEBUG_BUILD)) assertRun(start, pages, node);
 }
 
 /**

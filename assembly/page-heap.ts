@@ -19,6 +19,7 @@ import {
 import { heap, theHeap } from "./instance";
 import { arenaOf, endOfPages, entryOf, flagsOf, nodeOfPage, setEntry, setFlags, setNodeOfPage, setTag, tagFor } from "./page-map";
 import { fileFree, findMixed, freeRunAt, isPlain, takeRange, takeRun } from "./free-run";
+import { assertPageHeap } from "./invariants";
 import { grow, recoverGrowth } from "./page-source";
 import { isLongHeader, makeArena, nextHeader, poolHeader, takeHeader } from "./metadata";
 
@@ -113,6 +114,7 @@ export function makeSpan(page: u32, pages: u32, label: u32, blocks: u32): usize 
   setEntries(header, label);
   storeLabel(header, label);
   setTags(header, label);
+  if (isDefined(DEBUG_BUILD)) assertPageHeap();
   return header;
 }
 
@@ -153,6 +155,7 @@ export function releaseSpan(header: usize): void {
   }
   poolHeader(header, isLongHeader(header));
   fileFree(start, pages);
+  if (isDefined(DEBUG_BUILD)) assertPageHeap();
 }
 
 /** Gives the pages of a large span beyond its first `pages` back. */

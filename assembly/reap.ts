@@ -44,6 +44,7 @@ import {
 import { RANK_CENTRAL, RANK_PAGE_HEAP, RANK_QUEUE, RANK_REAP, RANK_TOPOLOGY, acquire, release } from "./lock";
 import { CLASSES } from "./size-class";
 import { arenaOf, tagOf } from "./page-map";
+import { assertEmpty } from "./invariants";
 import { metadata } from "./metadata";
 import { rebuildPageHeap, releaseSpan, spanAt } from "./page-heap";
 import { centralOf, rebuildCentral, releaseIdleSpans, returnBlocks } from "./central";
@@ -149,6 +150,7 @@ function unbind(): void {
 export function detach(): i32 {
   if (self == 0) return EINVAL;
   if (!returnCarry(thread) || !flushCache(thread) || !freeDeferred(thread)) return EBUSY;
+  if (isDefined(DEBUG_BUILD)) assertEmpty(thread);
   const slot = self - 1;
   unbind();
   freeSlot(slot);

@@ -12,6 +12,7 @@ import { cacheList, heap, lengthOf, nearest, remoteList, sentinel, theHeap } fro
 import { RANK_CENTRAL, acquire, release } from "./lock";
 import { CLASSES, classInfo } from "./size-class";
 import { arenaOf, tagFor, tagOf } from "./page-map";
+import { assertCacheList } from "./invariants";
 import {
   centralOf,
   hasFreeBlocks,
@@ -146,6 +147,7 @@ function refillFrom(t: usize, c: u32, node: u32, intended: u32, want: u32): bool
   // One store publishes the list; from then on the carry is void.
   store<u32>(cacheList(t, c), record.carry);
   atomic.store<u32>(t, 0, offsetof<Thread>("carry"));
+  if (isDefined(DEBUG_BUILD)) assertCacheList(t, c);
   record.refills += 1;
   record.refilledBlocks += count;
   charge(record, node == intended ? count : -1); // a node that has none has had its turn

@@ -12,7 +12,7 @@ import { free, malloc, malloc_trim, mallocOnNode } from "../../assembly/malloc";
 import { rebind } from "../../assembly/topology";
 import { settle } from "../../assembly/control";
 import {
-  END,
+  BASE,
   ELSEWHERE,
   KEY,
   allowBlocking,
@@ -159,14 +159,12 @@ describe("limits", () => {
   });
 
   it("of a class too large for the budget stay 0, and its blocks go back at once", () => {
-    fresh();
+    fresh(1, BASE + 0x80000); // a budget of 16 KiB
     const size: usize = 32768;
-    theHeap().ownedPages = 8; // a budget of 2 KiB
     const block = malloc(size);
     expect<u32>(listOf(size).limit).toBe(0);
     free(block);
     expect<u32>(cached(size)).toBe(0);
-    theHeap().ownedPages = pageOf(END) - pageOf(heap);
     expectEmpty();
   });
 });

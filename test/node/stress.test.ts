@@ -24,25 +24,28 @@ function start(heap: NumaHeap, mailbox: number, data: object): { worker: Worker;
 
 const letters = (heap: NumaHeap, mailbox: number): number[] => [...heap.view(Uint32Array, mailbox, SLOTS)].filter((ptr) => ptr !== 0);
 
-test("workers trade blocks under a changing topology; nothing overlaps, nothing is lost", async () => {
-  const heap = await NumaHeap.create({ nodes: 4, maximumBytes: 2 ** 29 });
-  const mailbox = heap.calloc(SLOTS, 4);
-  const crew = [1, 2, 3, 4].map((i) => start(heap, mailbox, { seed: seed + i, operations: 100_000 }));
-  let over = false;
-  const all = Promise.all(crew.map(({ done }) => done)).finally(() => (over = true));
-  for (let i = 0; !over; ++i) {
-    heap.setVcpuNode(2 + (i % 4), (i * 7) % 4);
-    heap.rebind(65536 + ((i * 977) % 2000) * 8192, (1 << (i % 9)) * 8192, (i * 5) % 4);
-    if (i % 4 === 0) await new Promise((resolve) => setTimeout(resolve, 1));
-  }
-  await all;
-  heap.settle();
-  const live = letters(heap, mailbox);
-  expect(heap.walk({ live: [...live, mailbox] })).toEqual({ ok: true, problems: [], unaccounted: [] });
-  for (const ptr of [...live, mailbox]) heap.free(ptr);
-  expect(heap.walk({ live: [] })).toEqual({ ok: true, problems: [], unaccounted: [] });
-  expect(heap.stats().inUseBytes).toBe(0);
-});
+test.each(["release", "debug"] as const)(
+  "workers trade blocks under a changing topology, %s build; nothing overlaps or is lost",
+  async (build) => {
+    const heap = await NumaHeap.create({ nodes: 4, maximumBytes: 2 ** 29, build });
+    const mailbox = heap.calloc(SLOTS, 4);
+    const crew = [1, 2, 3, 4].map((i) => start(heap, mailbox, { seed: seed + i, operations: 100_000 }));
+    let over = false;
+    const all = Promise.all(crew.map(({ done }) => done)).finally(() => (over = true));
+    for (let i = 0; !over; ++i) {
+      heap.setVcpuNode(2 + (i % 4), (i * 7) % 4);
+      heap.rebind(65536 + ((i * 977) % 2000) * 8192, (1 << (i % 9)) * 8192, (i * 5) % 4);
+      if (i % 4 === 0) await new Promise((resolve) => setTimeout(resolve, 1));
+    }
+    await all;
+    heap.settle();
+    const live = letters(heap, mailbox);
+    expect(heap.walk({ live: [...live, mailbox] })).toEqual({ ok: true, problems: [], unaccounted: [] });
+    for (const ptr of [...live, mailbox]) heap.free(ptr);
+    expect(heap.walk({ live: [] })).toEqual({ ok: true, problems: [], unaccounted: [] });
+    expect(heap.stats().inUseBytes).toBe(0);
+  },
+);
 
 test("workers are terminated anywhere; survivors go on and at most a call's block each is lost", async () => {
   const heap = await NumaHeap.create({ nodes: 2, maximumBytes: 2 ** 29 });

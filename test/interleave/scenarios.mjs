@@ -100,14 +100,18 @@ export const scenarios = {
     ],
   },
   "remote queue": {
-    about: "a block freed on another node goes home while its node refills",
+    about: "two blocks freed on another node go home while their node refills",
     nodes: 2,
-    prepare: (call) => times(2, () => call(1, "malloc", 16384)),
-    threads: [
-      { vcpu: 0, mortal: true, steps: ([block]) => [freed(block)] },
-      { vcpu: 1, mortal: true, steps: [malloc(16384)] },
-    ],
     pages: 4,
+    prepare(call) {
+      const [one, two] = times(2, () => call(1, "malloc", 8192));
+      call(0, "free", one);
+      return two;
+    },
+    threads: [
+      { vcpu: 0, mortal: true, steps: (two) => [freed(two)] },
+      { vcpu: 1, mortal: true, steps: [malloc(8192)] },
+    ],
   },
   "remote queue, two senders": {
     about: "two threads of node 0 send blocks to node 1, where one refills",
@@ -279,6 +283,42 @@ export const scenarios = {
       { vcpu: 0, steps: [] },
       ...times(2, (i) => ({ vcpu: 0, mortal: i === 0, steps: [{ make: ["reap", keyOf(0)], again: (result) => result === 0xffffffff }] })),
     ],
+    expect: ({ deaths }, field) => (deaths.length || field("reaped") === 1 ? null : `reaped ${field("reaped")} times`),
+  },
+  "a block on a node": {
+    about: "one thread wants a block on a given node, which another allocates from",
+    nodes: 2,
+    pages: 4,
+    growth: 4,
+    prepare: (call) => times(2, (id) => call(id, "malloc", 512)),
+    threads: [
+      { vcpu: 0, mortal: true, steps: [["mallocOnNode", 512, 1]] },
+      { vcpu: 1, mortal: true, steps: [malloc(512)] },
+    ],
+  },
+  interleaving: {
+    about: "two threads interleave their blocks over two nodes",
+    nodes: 2,
+    pages: 4,
+    growth: 4,
+    prepare: (call) => times(2, (id) => call(id, "setPolicy", 3, 3)),
+    threads: times(2, (id) => ({ vcpu: id, mortal: id === 0, steps: [malloc(8192), malloc(8192)] })),
+    expect: ({ deaths }, _, sum) =>
+      deaths.length || sum("interleaveHit") === sum("numaHit") ? null : "interleaved blocks are not counted",
+  },
+  "a full node": {
+    about: "two threads of a node without pages allocate from another",
+    nodes: 3,
+    pages: 3,
+    prepare(call) {
+      [0, 1].forEach((id) => call(id, "setNodeLimit", 2, 1));
+    },
+    threads: times(2, (i) => ({ vcpu: 2, mortal: i === 0, steps: [malloc(33000)] })),
+  },
+  "bad calls": {
+    about: "two threads ask for the size of what is no block",
+    threads: times(2, (i) => ({ vcpu: 0, mortal: i === 0, steps: [["malloc_usable_size", 8]] })),
+    expect: ({ deaths }, field) => (deaths.length || field("badCalls0") === 2 ? null : `${field("badCalls0")} bad calls counted`),
   },
   "producer and consumer": {
     about: "a block passes from one thread to another, on another node",

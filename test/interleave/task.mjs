@@ -1,4 +1,4 @@
-// One scenario explored: what run.mjs hands to its workers, and what mutants.mjs tries mutants with.
+// One scenario explored: what run.mjs and mutants.mjs hand to their workers.
 
 import { heapScenario } from "./heap.mjs";
 import { Machine } from "./machine.mjs";

@@ -30,12 +30,13 @@ function performOne(worker, task, patience) {
   return new Promise((resolve, reject) => {
     const finish = (result) => {
       clearTimeout(timer);
-      worker.removeAllListeners();
+      worker.off("message", finish);
+      worker.off("error", reject);
       resolve(result);
     };
     const timer = setTimeout(() => finish({ error: `no answer after ${patience / 1000} s`, late: true }), patience);
-    worker.once("message", finish);
-    worker.once("error", reject);
+    worker.on("message", finish);
+    worker.on("error", reject);
     worker.postMessage(task);
   });
 }

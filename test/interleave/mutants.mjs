@@ -16,11 +16,9 @@ import { mixes, scenarios } from "./scenarios.mjs";
 import { explore, machineFor } from "./task.mjs";
 
 const LAST = new URL("results/mutants.json", import.meta.url);
-/** How much a mutant is looked at: every scenario that may reach it a little, then more. */
-const EFFORTS = [
-  { maxStates: 300, runs: 60, races: false },
-  { maxStates: 4000, runs: 200, races: true },
-];
+/** How much is explored with a mutant: a little of every scenario that comes to its function, then more of those that come to it. */
+const LITTLE = { maxStates: 1000, runs: 60, races: false };
+const MUCH = { maxStates: 5000, runs: 200, races: true };
 /** Milliseconds after which a mutant that keeps a worker busy is given up. */
 const PATIENCE = 240_000;
 /** --quick tries one mutant in so many of the text, and none that must be compiled. */
@@ -35,11 +33,11 @@ const text = isMainThread ? null : await releaseText();
 const mutants = isMainThread ? null : new Map([...textMutants(text), ...sourceMutants()].map((mutant) => [mutant.name, mutant]));
 
 /** Tries the mutant `name` until an exploration of `order` fails. */
-export async function perform({ name, order }) {
+export async function perform({ name, order, deep }) {
   const began = performance.now();
   const built = loadHeap(await linesOf(mutants.get(name)), text);
   const tries = { explorations: 0, states: 0, runs: 0 };
-  for (const { limits, exploration } of schedule(order)) {
+  for (const { limits, exploration } of schedule(order, deep)) {
     const result = attempt(built, { ...exploration, ...limits });
     ++tries.explorations;
     tries.states += result.states;
@@ -49,7 +47,10 @@ export async function perform({ name, order }) {
   return { ...tries, ms: performance.now() - began, failure: null };
 }
 
-const schedule = (order) => EFFORTS.flatMap((limits) => order.map((exploration) => ({ limits, exploration })));
+const schedule = (order, deep) => [
+  ...order.map((exploration) => ({ limits: LITTLE, exploration })),
+  ...order.slice(0, deep).map((exploration) => ({ limits: MUCH, exploration })),
+];
 
 async function linesOf(mutant) {
   if (mutant.make) return mutant.make();
@@ -69,7 +70,7 @@ function attempt(built, task) {
 
 /** What the exploration comes to in the allocator as it is: { functions, lines of the text }; nothing if that fails already. */
 function reachOf(built, { name, kills }) {
-  if (explore(built, { name, kills, ...EFFORTS[1] }).failure) return { functions: [], lines: [] };
+  if (explore(built, { name, kills, ...MUCH }).failure) return { functions: [], lines: [] };
   const machine = machineFor(built, name, kills);
   const reached = new Set();
   machine.onAccess = (_, { point }) => void reached.add(built.points[point]);
@@ -100,7 +101,7 @@ async function main() {
     if (!reach[i].lines.length) process.stderr.write(`fails without a mutant, left out: ${all[i].name}, ${all[i].kills} deaths\n`);
   const last = existsSync(LAST) ? JSON.parse(readFileSync(LAST, "utf8")).mutants : [];
   const killers = new Map(last.map(({ name, by }) => [name, by]));
-  const tasks = chosen.map(({ name, fn, line }) => ({ name, order: orderFor({ fn, line }, reach, killers.get(name)) }));
+  const tasks = chosen.map(({ name, fn, line }) => ({ name, ...orderFor({ fn, line }, reach, killers.get(name)) }));
   const began = performance.now();
   const results = [];
   await performAll(import.meta.url, tasks, {
@@ -114,7 +115,10 @@ async function main() {
   report(results, values, (performance.now() - began) / 1000);
 }
 
-/** The explorations for a mutant: the one that killed it last, those that come to its line, those that come to its function. */
+/**
+ * The explorations for a mutant, { order, deep: how many of them are to be explored more }: the one that killed it last, those that come
+ * to its line, those that come to its function.
+ */
 function orderFor({ fn, line }, reach, killer) {
   const first = killer ? all.filter(same(killer)) : [];
   const exact = all.filter((_, i) => reach[i].lines.includes(line));
@@ -122,7 +126,8 @@ function orderFor({ fn, line }, reach, killer) {
   const sound = all.filter((_, i) => reach[i].lines.length);
   const dying = sound.filter(({ kills }) => kills);
   const order = [...first, ...exact, ...(near.length ? near : [...dying, ...sound])];
-  return order.filter((exploration, i) => order.findIndex(same(exploration)) === i);
+  const unique = order.filter((exploration, i) => order.findIndex(same(exploration)) === i);
+  return { order: unique, deep: first.length + exact.length || unique.length };
 }
 
 const outcomeOf = ({ failure, error, reason }) =>

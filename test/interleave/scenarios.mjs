@@ -4,50 +4,14 @@
 // `size` 16384 costs a remote free so much that it is handed over at once; blocks of 4096 in a heap of 16 pages are beyond what a
 // cache may hold, so that each free goes to its span; a batch of 8-byte blocks fits the transfer cache of a heap of 64 pages.
 
+import { alone } from "./alone.mjs";
 import { BASE, keyOf } from "./heap.mjs";
-import { constants as c, structs } from "./layout.mjs";
-
-const FIRST_PAGE = BASE >> c.PAGE_SHIFT;
-const pageOf = (address) => address >>> c.PAGE_SHIFT;
-const freed = (block) => ["free", block];
-/** Frees what step `i` of the same thread returned. */
-const freeOf = (i) => (results) => (results[i] ? freed(results[i]) : null);
-const malloc = (size) => ["malloc", size];
-const mallocAndFree = (size) => [malloc(size), freeOf(0)];
-/** Frees what thread `id` returned from its step `i`, once it has; nothing if it died before. */
-const received = (id, i) => ({
-  when: ({ threads, deaths }) => threads[id].next > i || deaths.includes(id),
-  make: (_, { threads }) => (threads[id].next > i ? freed(threads[id].results[i]) : null),
-});
-const times = (n, make) => Array.from({ length: n }, (_, i) => make(i));
-
-/** { length, limit } of the cache list for `size` of the thread in slot `slot`. */
-function cacheOf(machine, slot, size) {
-  const word = (at) => machine.view.getUint32(at, true);
-  const byte = (at) => machine.view.getUint8(at);
-  const number = size <= 1024 ? byte(BASE + ((size + 7) >> 3) + c.SIZE_TO_CLASS) : byte(BASE + ((size + 127) >> 7) + c.SIZE_TO_CLASS + 129);
-  const list = word(BASE + c.THREADS + 4 * slot) + c.THREAD_CACHE + 16 * number;
-  const head = word(list + structs.CacheList.head.offset);
-  return { length: word(head + structs.CachedBlock.depth.offset), limit: word(list + structs.CacheList.limit.offset) };
-}
-
-/** Thread `id`'s list for `size` is as long as it may be, at least a batch; returns a block it holds beside. */
-function fill(call, machine, id, size, batch) {
-  const blocks = times(3 * batch, () => call(id, "malloc", size));
-  while (cacheOf(machine, id, size).limit < batch || cacheOf(machine, id, size).length < cacheOf(machine, id, size).limit) {
-    call(id, "free", blocks.pop());
-  }
-  return blocks.pop();
-}
-
-/** Thread `id`'s list for `size` is empty and may be refilled with a whole batch. */
-function drain(call, machine, id, size, batch) {
-  for (let i = 0; i < 8 * batch && !(cacheOf(machine, id, size).length === 0 && cacheOf(machine, id, size).limit >= batch); ++i)
-    call(id, "malloc", size);
-}
+import { constants as c } from "./layout.mjs";
+import { FIRST_PAGE, drain, fill, freeOf, freed, malloc, mallocAndFree, pageOf, received, times } from "./steps.mjs";
 
 /** name -> what heapScenario (heap.mjs) takes, and what it is about. */
 export const scenarios = {
+  ...alone,
   lock: {
     about: "three threads want one central lock: spinning, sleeping, waking",
     prepare: (call) => times(3, (id) => call(id, "malloc", 512)),

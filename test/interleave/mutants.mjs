@@ -16,9 +16,10 @@ import { mixes, scenarios } from "./scenarios.mjs";
 import { explore, machineFor } from "./task.mjs";
 
 const LAST = new URL("results/mutants.json", import.meta.url);
-/** How much is explored with a mutant: a little of every scenario that comes to its function, then more of those that come to it. */
-const LITTLE = { maxStates: 1000, runs: 60, races: false };
-const MUCH = { maxStates: 5000, runs: 200, races: true };
+/** How much is explored with a mutant: a little of every scenario that comes to it, then more of so many. */
+const LITTLE = { maxStates: 1000, rounds: 50, runs: 60, races: false };
+const MUCH = { maxStates: 4000, runs: 200, races: true };
+const DEEP = 12;
 /** Milliseconds after which a mutant that keeps a worker busy is given up. */
 const PATIENCE = 240_000;
 /** --quick tries one mutant in so many of the text, and none that must be compiled. */
@@ -32,25 +33,28 @@ const same = (a) => (b) => a.name === b.name && a.kills === b.kills;
 const text = isMainThread ? null : await releaseText();
 const mutants = isMainThread ? null : new Map([...textMutants(text), ...sourceMutants()].map((mutant) => [mutant.name, mutant]));
 
-/** Tries the mutant `name` until an exploration of `order` fails. */
-export async function perform({ name, order, deep }) {
+/** Tries the mutant `name` until an exploration of `order` fails: all a little, then some of those that were not exhausted by it. */
+export async function perform({ name, order }) {
   const began = performance.now();
   const built = loadHeap(await linesOf(mutants.get(name)), text);
   const tries = { explorations: 0, states: 0, runs: 0 };
-  for (const { limits, exploration } of schedule(order, deep)) {
-    const result = attempt(built, { ...exploration, ...limits });
-    ++tries.explorations;
-    tries.states += result.states;
-    tries.runs += result.runs;
-    if (result.failure) return { ...tries, ms: performance.now() - began, by: exploration, failure: result.failure, trace: result.trace };
+  const open = [];
+  for (const limits of [LITTLE, MUCH]) {
+    for (const exploration of limits === LITTLE ? order : spread(open, DEEP)) {
+      const result = attempt(built, { ...exploration, ...limits });
+      ++tries.explorations;
+      tries.states += result.states;
+      tries.runs += result.runs;
+      if (result.failure) return { ...tries, ms: performance.now() - began, by: exploration, failure: result.failure, trace: result.trace };
+      if (limits === LITTLE && result.outcome !== "exhausted") open.push(exploration);
+    }
   }
   return { ...tries, ms: performance.now() - began, failure: null };
 }
 
-const schedule = (order, deep) => [
-  ...order.map((exploration) => ({ limits: LITTLE, exploration })),
-  ...order.slice(0, deep).map((exploration) => ({ limits: MUCH, exploration })),
-];
+/** At most `count` of a list, from all over it. */
+const spread = (list, count) =>
+  list.filter((_, i) => Math.floor((i * count) / list.length) !== Math.floor(((i - 1) * count) / list.length));
 
 async function linesOf(mutant) {
   if (mutant.make) return mutant.make();
@@ -101,7 +105,7 @@ async function main() {
     if (!reach[i].lines.length) process.stderr.write(`fails without a mutant, left out: ${all[i].name}, ${all[i].kills} deaths\n`);
   const last = existsSync(LAST) ? JSON.parse(readFileSync(LAST, "utf8")).mutants : [];
   const killers = new Map(last.map(({ name, by }) => [name, by]));
-  const tasks = chosen.map(({ name, fn, line }) => ({ name, ...orderFor({ fn, line }, reach, killers.get(name)) }));
+  const tasks = chosen.map(({ name, fn, line }) => ({ name, order: orderFor({ fn, line }, reach, killers.get(name)) }));
   const began = performance.now();
   const results = [];
   await performAll(import.meta.url, tasks, {
@@ -116,18 +120,16 @@ async function main() {
 }
 
 /**
- * The explorations for a mutant, { order, deep: how many of them are to be explored more }: the one that killed it last, those that come
- * to its line, those that come to its function.
+ * The explorations for a mutant: the one that killed it last, those that come to its line, or to its function if none does, or all with
+ * a death.
  */
 function orderFor({ fn, line }, reach, killer) {
   const first = killer ? all.filter(same(killer)) : [];
+  const sound = all.filter((_, i) => reach[i].lines.length);
   const exact = all.filter((_, i) => reach[i].lines.includes(line));
   const near = all.filter((_, i) => reach[i].functions.includes(fn));
-  const sound = all.filter((_, i) => reach[i].lines.length);
-  const dying = sound.filter(({ kills }) => kills);
-  const order = [...first, ...exact, ...(near.length ? near : [...dying, ...sound])];
-  const unique = order.filter((exploration, i) => order.findIndex(same(exploration)) === i);
-  return { order: unique, deep: first.length + exact.length || unique.length };
+  const rest = [exact, near, sound.filter(({ kills }) => kills)].find(({ length }) => length);
+  return [...first, ...rest].filter((exploration, i, list) => list.findIndex(same(exploration)) === i);
 }
 
 const outcomeOf = ({ failure, error, reason }) =>

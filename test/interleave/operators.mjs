@@ -10,14 +10,14 @@ const RELEASE = /^\s*call \$assembly\/lock\/release$/;
 const LOCK_FILE = /^\$assembly\/lock\//;
 
 /**
- * All mutants of the release's linear text: { name, fn, line: where it is changed, make(): its linear text }.
+ * All mutants of the release's linear text: { name, fn, line: its memory operation or the one that follows, make(): its linear text }.
  * `fn` is as in the points of an instrumented module.
  */
 export function textMutants(lines) {
   const instructions = readInstructions(lines);
   const out = [];
   const counts = new Map();
-  const add = ({ fn, name, index }, what, edits, definitions = []) => {
+  const add = ({ fn, name, point }, what, edits, definitions = []) => {
     const stem = `${what} in ${shortName(fn)}`;
     counts.set(stem, (counts.get(stem) ?? 0) + 1);
     const make = () =>
@@ -25,7 +25,7 @@ export function textMutants(lines) {
         lines.flatMap((line, i) => edits.get(i) ?? [line]),
         definitions,
       );
-    out.push({ name: `${stem} #${counts.get(stem)}`, fn: name, line: index, make });
+    out.push({ name: `${stem} #${counts.get(stem)}`, fn: name, line: point, make });
   };
   const functions = new Map(instructions.map(({ fn }) => [fn, []]));
   for (const instruction of instructions) functions.get(instruction.fn).push(instruction);
@@ -53,7 +53,7 @@ export function textMutants(lines) {
 const at = ({ offset }) => (offset ? ` offset=${offset}` : "");
 const isStore = ({ kind }) => kind === Kind.Store || kind === Kind.PlainStore;
 
-/** Every instruction: { fn, index, line, op: its memory operation, if it has one }. */
+/** Every instruction: { fn, index, line, op: its memory operation, if it has one, point: line of the next one that has }. */
 function readInstructions(lines) {
   const start = new Map();
   const out = [];
@@ -67,6 +67,11 @@ function readInstructions(lines) {
     const fn = /^ \(func (\S+)/.exec(lines[start.get(name)])[1];
     out.push({ fn, name, index, line, op: parseOperation(line, lines[index + 1]), start: start.get(name) });
   });
+  let next = -1;
+  for (const instruction of out.toReversed()) {
+    if (instruction.op) next = instruction.index;
+    instruction.point = next;
+  }
   return out;
 }
 

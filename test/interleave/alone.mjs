@@ -2,7 +2,7 @@
 // searched to the end.
 
 import { BASE, keyOf } from "./heap.mjs";
-import { FIRST_PAGE, drain, fill, freeOf, freed, malloc, times } from "./steps.mjs";
+import { FIRST_PAGE, drain, fill, freeOf, freed, malloc, nodeInLabel, times } from "./steps.mjs";
 
 const idle = (vcpu) => ({ vcpu, steps: [] });
 
@@ -55,13 +55,15 @@ export const alone = {
     ],
   },
   "alone, rebind": {
-    about: "spans with blocks, a large block and free pages change their node",
+    about: "spans with blocks, a large block and free pages change their node: all of them or, after a death, none",
     nodes: 2,
-    prepare(call) {
-      call(0, "malloc", 512);
-      call(0, "malloc", 33000);
+    prepare: (call) => [512, 33000, 4096].forEach((size) => call(0, "malloc", size)),
+    threads: [{ vcpu: 0, mortal: true, steps: [["rebind", FIRST_PAGE, 15, 1]] }],
+    expect(machine) {
+      const nodes = machine.prelude.filter(({ call: [name] }) => name === "malloc").map(({ result }) => nodeInLabel(machine, result));
+      const whole = nodes.every((node) => node === nodes[0]) && (machine.deaths.length || nodes[0] === 1);
+      return whole ? null : `spans are labelled ${nodes}`;
     },
-    threads: [{ vcpu: 0, mortal: true, steps: [["rebind", FIRST_PAGE, 14, 1]] }],
   },
   "alone, topology": {
     about: "a vCPU moves, a distance changes, a node gets a limit and vanishes",

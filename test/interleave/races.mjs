@@ -100,6 +100,10 @@ const MEANT = [
     /^tag\[\]: PlainLoad .* in (free|\S*malloc\/\w+) \/ PlainStore .*setTags/,
     "free reads the tag of its page without a lock: a stale one sends the block a longer way home",
   ],
+  [
+    /^tag\[\]: PlainLoad .*allOf \/ PlainStore .*setTags/,
+    "a list is looked over for blocks of other nodes without a lock: by a stale tag one that has just moved stays; a rebuild writes what stands there",
+  ],
   [/^Heap\.epoch: PlainLoad .* in malloc \//, "malloc sees a new epoch at this call or at a later one"],
   [
     /^Heap\.(ownedPages|freePages): PlainLoad .* in \S*(budget|hasTransferRoom|malloc_trim) /,

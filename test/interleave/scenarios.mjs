@@ -135,6 +135,15 @@ export const scenarios = {
       { vcpu: 0, mortal: true, steps: [malloc(33000)] },
     ],
   },
+  "frees put off": {
+    about: "a thread that may not sleep frees large blocks while another has the page heap: it keeps them until it trims",
+    growth: 4,
+    prepare: (call) => times(2, () => call(0, "malloc", 33000)),
+    threads: [
+      { vcpu: 0, flags: 0, mortal: true, steps: ([one, two]) => [freed(one), freed(two), ["malloc_trim", 0]] },
+      { vcpu: 0, steps: [malloc(33000)] },
+    ],
+  },
   "realloc in place": {
     about: "a block grows into the pages another thread wants",
     growth: 4,
@@ -203,6 +212,15 @@ export const scenarios = {
     threads: [
       { vcpu: 0, mortal: true, steps: (block) => [["rebind", pageOf(block), 1, 1]] },
       { vcpu: 2, mortal: true, steps: (block) => [freed(block), malloc(64)] },
+    ],
+  },
+  "rebind against a large free": {
+    about: "a large block changes its node while it is freed, and its header may serve another",
+    nodes: 2,
+    prepare: (call) => call(0, "malloc", 33000),
+    threads: [
+      { vcpu: 0, mortal: true, steps: (block) => [["rebind", pageOf(block), 5, 1]] },
+      { vcpu: 0, mortal: true, steps: (block) => [freed(block), malloc(33000)] },
     ],
   },
   "rebind of free pages": {
@@ -277,7 +295,7 @@ export const scenarios = {
     prepare(call) {
       [0, 1].forEach((id) => call(id, "setNodeLimit", 2, 1));
     },
-    threads: times(2, (i) => ({ vcpu: 2, mortal: i === 0, steps: [malloc(33000)] })),
+    threads: times(2, (i) => ({ vcpu: 2, mortal: i === 0, steps: [malloc(8192)] })),
   },
   "bad calls": {
     about: "two threads ask for the size of what is no block",

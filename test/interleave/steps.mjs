@@ -17,6 +17,13 @@ export const received = (id, i) => ({
 });
 export const times = (n, make) => Array.from({ length: n }, (_, i) => make(i));
 
+/** Node in the label of the span that `block` lies in. */
+export function nodeInLabel(machine, block) {
+  const word = (at) => machine.view.getUint32(at, true);
+  const header = word(word(BASE + c.ROOT) + c.LEAF_ENTRIES + 4 * pageOf(block));
+  return (word(header) >> 8) & 0xff;
+}
+
 /** { length, limit } of the cache list for `size` of the thread in slot `slot`. */
 function cacheOf(machine, slot, size) {
   const word = (at) => machine.view.getUint32(at, true);
@@ -27,13 +34,16 @@ function cacheOf(machine, slot, size) {
   return { length: word(head + structs.CachedBlock.depth.offset), limit: word(list + structs.CacheList.limit.offset) };
 }
 
-/** Thread `id`'s list for `size` is as long as it may be, at least a batch; returns a block it holds beside. */
+/** Thread `id`'s list for `size` holds a batch and may not grow, since others have used the budget up; returns a block it holds beside. */
 export function fill(call, machine, id, size, batch) {
   const blocks = times(3 * batch, () => call(id, "malloc", size));
-  for (let list = cacheOf(machine, id, size); list.limit < batch || list.length < list.limit; list = cacheOf(machine, id, size)) {
-    if (blocks.length < 2) throw new Error("a call of the setup does not fill the list");
-    call(id, "free", blocks.pop());
+  while (cacheOf(machine, id, size).limit < batch && blocks.length > 1) call(id, "free", blocks.pop());
+  for (let other = 2048; other >= 16; other >>= 1) {
+    const some = times(40, () => call(id, "malloc", other));
+    some.forEach((block) => call(id, "free", block));
+    some.forEach(() => call(id, "malloc", other));
   }
+  while (cacheOf(machine, id, size).length < cacheOf(machine, id, size).limit && blocks.length > 1) call(id, "free", blocks.pop());
   return blocks.pop();
 }
 

@@ -7,7 +7,7 @@
 import { alone } from "./alone.mjs";
 import { BASE, keyOf } from "./heap.mjs";
 import { constants as c } from "./layout.mjs";
-import { FIRST_PAGE, drain, fill, freeOf, freed, malloc, mallocAndFree, pageOf, received, times } from "./steps.mjs";
+import { FIRST_PAGE, drain, fill, freeOf, freed, malloc, mallocAndFree, misplaced, pageOf, received, times } from "./steps.mjs";
 
 /** name -> what heapScenario (heap.mjs) takes, and what it is about. */
 export const scenarios = {
@@ -222,6 +222,7 @@ export const scenarios = {
       { vcpu: 0, mortal: true, steps: (block) => [["rebind", pageOf(block), 5, 1]] },
       { vcpu: 0, mortal: true, steps: (block) => [freed(block), malloc(33000)] },
     ],
+    expect: (machine) => (machine.deaths.length ? null : misplaced(machine, machine.threads[1].results[1])),
   },
   "rebind of free pages": {
     about: "free pages change their node while a large block is cut from them",

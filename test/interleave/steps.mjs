@@ -24,6 +24,14 @@ export function nodeInLabel(machine, block) {
   return (word(header) >> 8) & 0xff;
 }
 
+/** What is wrong with where the label of the large block says it lies. */
+export function misplaced(machine, block) {
+  const leaf = machine.view.getUint32(BASE + c.ROOT, true);
+  const node = machine.view.getUint8(leaf + c.LEAF_NODES + pageOf(block));
+  const label = nodeInLabel(machine, block);
+  return label === node ? null : `block ${block} lies on node ${node}, its label says ${label}`;
+}
+
 /** { length, limit } of the cache list for `size` of the thread in slot `slot`. */
 function cacheOf(machine, slot, size) {
   const word = (at) => machine.view.getUint32(at, true);

@@ -2,6 +2,7 @@
 
 import { readFileSync } from "node:fs";
 import { cached, compile } from "./compile.mjs";
+import { sumOf, wrongCounters } from "./counters.mjs";
 import { instrument } from "./instrument.mjs";
 import { assemble, disassemble } from "./linear.mjs";
 import { constants, nameIn, structs } from "./layout.mjs";
@@ -29,14 +30,14 @@ export async function releaseText() {
   return named;
 }
 
-/** The heap's modules; the heap itself from linear text, instrumented. */
-export function loadHeap(lines) {
+/** The heap's modules; the heap itself from linear text, instrumented. What uses it on at the end is made of `sound` text. */
+export function loadHeap(lines, sound = lines) {
   const instrumented = instrument(lines);
   const module = (bytes) => new WebAssembly.Module(bytes);
   return {
     ...instrumented,
     module: module(instrumented.bytes),
-    heap: module(assemble(lines)),
+    heap: module(assemble(sound)),
     create: module(dist("create")),
     inspect: module(dist("inspect")),
   };
@@ -60,11 +61,16 @@ const reaper = (deaths, immortal) => ({
 /**
  * A scenario of Machine, with up to `kills` deaths of its mortal threads and their reapers, from one of scenarios.mjs:
  * { pages = 2: Wasm pages of the heap, growth = 0: more that it and others may take, nodes = 1, flags = 0, timeouts, mayFail: allocations may fail,
- * prepare(call, machine)?, threads }. `prepare` makes calls, call(id, export, ...), before the threads start. `threads` are specs of Thread whose
+ * prepare(call, machine)?, threads, expect(machine, field, sum)?: what else is wrong at an end }. `field` reads a word of the Heap, `sum` adds up a counter of
+ * the arenas. `prepare` makes calls, call(id, export, ...), before the threads start. `threads` are specs of Thread whose
  * steps may be a function of what `prepare` answered, each also { vcpu, attached = true, flags = 1: those of attach, mortal }.
  */
-export function heapScenario(built, { pages = 2, growth = 0, nodes = 1, flags = 0, timeouts, mayFail, prepare, threads }, kills = 0) {
-  const check = new EndCheck(built, { mayFail, flags });
+export function heapScenario(
+  built,
+  { pages = 2, growth = 0, nodes = 1, flags = 0, timeouts, mayFail, prepare, threads, expect },
+  kills = 0,
+) {
+  const check = new EndCheck(built, { mayFail, flags, expect });
   const outline = threads.map((spec) => ({ ...spec, immortal: !spec.mortal }));
   for (let i = 1; i <= kills; ++i) outline.push(reaper(i, i === kills));
   return {
@@ -124,11 +130,11 @@ export class EndCheck {
     if (ledger.wrong) return ledger.wrong;
     const walk = this.walk(memory, ledger);
     if (walk.wrong) return walk.wrong;
-    const words = new Int32Array(memory.buffer);
-    const lost = words[(BASE + structs.Heap.lostPages.offset) >> 2];
+    const field = (name) => new Int32Array(memory.buffer)[(BASE + structs.Heap[name].offset) >> 2];
+    const lost = field("lostPages");
     if (lost && (this.flags & constants.HEAP_GROWS_ALONE || !machine.deaths.length)) return `${lost} pages are lost`;
-    const own = this.expect?.(machine, { words, memory });
-    if (own) return own;
+    const wrong = wrongCounters(machine, memory, BASE) ?? this.expect?.(machine, field, (name) => sumOf(memory, BASE, name));
+    if (wrong) return wrong;
     return this.emptyOut(machine, memory, ledger, walk.missing);
   }
 

@@ -55,7 +55,7 @@ const wholeHelpers = {
 
 /**
  * Instruments a module, given as binary or as linear text.
- * Returns { bytes, points, globals }: points[i] = { fn, what } names the place of point i, globals are the exported names
+ * Returns { bytes, points, globals }: points[i] = { fn, what, line } is the place of point i in the text, globals are the exported names
  * of an instance's mutable globals. Beside the module's own exports there is `foreignGrow(pages)`: somebody else's memory.grow.
  */
 export function instrument(module) {
@@ -65,13 +65,13 @@ export function instrument(module) {
   let lines = mapInstructions(source, (line, fn, index) => {
     const op = parseOperation(line, source[index + 1]);
     if (!op) return null;
-    const point = points.push({ fn, what: op.name }) - 1;
+    const point = points.push({ fn, what: op.name, line: index }) - 1;
     const helper = op.kind === Kind.Add ? `${op.name}.drop` : op.name;
     if (!helpers.has(helper)) helpers.set(helper, wholeHelpers[helper] ?? accessHelper(op, helper));
     const constants = wholeHelpers[op.name] ? [point] : [op.offset, point];
     return [...constants.map((value) => `${op.indent}i32.const ${value}`), `${op.indent}call $loom.${helper}`];
   });
-  const foreign = points.push({ fn: "foreignGrow", what: "memory.grow" }) - 1;
+  const foreign = points.push({ fn: "foreignGrow", what: "memory.grow", line: -1 }) - 1;
   const globals = mutableGlobals(lines).map((global, i) => ({ ...global, name: `loom.global${i}` }));
   lines = withImports(lines, IMPORTS);
   lines = withDefinitions(lines, [

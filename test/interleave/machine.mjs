@@ -9,8 +9,9 @@ import { STACK_BYTES, Status, Thread, statusNames } from "./thread.mjs";
 
 /** Accesses between two stops after which a thread is taken to go round in circles. */
 const CIRCLE = 5_000;
-/** Accesses between two stops that no correct call needs. */
+/** Accesses between two stops that no correct call needs; and in all the calls before the threads start. */
 const RUNAWAY = 2_000_000;
+const RUNAWAY_SETUP = 50_000_000;
 
 export class Machine {
   /**
@@ -32,6 +33,7 @@ export class Machine {
     this.miscellany = [];
     this.miscellanyNumbers = new Map();
     this.direct = true;
+    this.directCount = 0;
     this.pages = scenario.initialPages ?? scenario.memoryPages;
     this.queue = [];
     this.threads = scenario.threads.map((spec, id) => new Thread(this, id, spec));
@@ -57,6 +59,8 @@ export class Machine {
   clear() {
     this.queue = [];
     this.deaths = [];
+    /** A death may have taken a wake-up with it that nobody else knows of. */
+    this.mayOversleep = false;
     this.outcome = null;
     this.pages = this.initialPages;
     /** Accesses the running thread has come to since it was last switched to. */
@@ -74,6 +78,11 @@ export class Machine {
   /** A call on the instance of thread `id`, undisturbed (setup only). */
   call(id, name, ...args) {
     return this.threads[id].exports[name](...args) >>> 0;
+  }
+
+  /** An operation of such a call. */
+  passDirectly() {
+    if (++this.directCount > RUNAWAY_SETUP) throw new Error("a call of the setup does not end");
   }
 
   // ---- operations
@@ -163,6 +172,7 @@ export class Machine {
     const { size } = thread.current;
     const value = size === 8 ? this.view.getBigInt64(address, true) : BigInt(this.words[address >> 2]);
     if (value !== expected) return 1; // "not-equal"
+    if (this.direct) throw new Error("a call of the setup sleeps");
     thread.op = { ...thread.current };
     thread.status = Status.Blocked;
     thread.waitAddress = address;
@@ -201,12 +211,14 @@ export class Machine {
   }
 
   kill(thread) {
+    const asleep = thread.status === Status.Blocked || thread.op.kind === Kind.Wake;
     if (thread.status === Status.Blocked) this.queue.splice(this.queue.indexOf(thread), 1);
     thread.status = Status.Dead;
     thread.tail = thread.noTail;
     thread.number = -1;
     this.deaths.push(thread.id);
     this.detector?.died(thread);
+    if (!asleep) this.mayOversleep = true;
     const next = this.threads.find((other) => other.status === Status.Dormant);
     if (next) {
       next.status = Status.Ready;
@@ -241,13 +253,14 @@ export class Machine {
 
   /**
    * Threads that may go on. A timed wait may run out at any time if the scenario says so; and after a death, which may have taken a
-   * wake-up with it, when nobody else can go on. Else never: a wake-up that does not come is a deadlock.
+   * wake-up with it, when nobody else can go on. Else never: a wake-up that does not come is a deadlock. The wake-up of one who died
+   * asleep must be passed on.
    */
   runnable() {
     const { timeouts } = this.scenario;
     const sleepers = this.queue.filter(({ timed }) => timed);
     const ready = this.threads.filter((thread) => thread.isRunnable || (timeouts && sleepers.includes(thread)));
-    return ready.length === 0 && this.deaths.length ? sleepers : ready;
+    return ready.length === 0 && this.mayOversleep ? sleepers : ready;
   }
 
   /** What is wrong with the machine when nobody can go on; null if nothing is. */
@@ -272,7 +285,7 @@ export class Machine {
   /** The whole state as a string; equal states have equal strings. */
   save() {
     const memory = this.state.save();
-    const misc = [this.pages, [...this.deaths], this.queue.map(({ id }) => id)];
+    const misc = [this.pages, [...this.deaths], this.queue.map(({ id }) => id), this.mayOversleep];
     const text = JSON.stringify(misc);
     let number = this.miscellanyNumbers.get(text);
     if (number === undefined) {
@@ -294,9 +307,10 @@ export class Machine {
   }
 
   restore(key) {
-    const [pages, deaths, queue] = this.miscellany[key.charCodeAt(0)];
+    const [pages, deaths, queue, mayOversleep] = this.miscellany[key.charCodeAt(0)];
     this.pages = pages;
     this.deaths = [...deaths];
+    this.mayOversleep = mayOversleep;
     this.threads.forEach((thread, i) => thread.restore(key.charCodeAt(2 * i + 1) | (key.charCodeAt(2 * i + 2) << 16)));
     this.queue = queue.map((id) => this.threads[id]);
     const head = 1 + 2 * this.threads.length;

@@ -100,6 +100,10 @@ const MEANT = [
     /^tag\[\]: PlainLoad .* in (free|\S*malloc\/\w+) \/ PlainStore .*setTags/,
     "free reads the tag of its page without a lock: a stale one sends the block a longer way home",
   ],
+  [
+    /^tag\[\]: PlainLoad .*allOf \/ PlainStore .*setTags/,
+    "a list is looked over for blocks of other nodes without a lock: by a stale tag one that has just moved stays; a rebuild writes what stands there",
+  ],
   [/^Heap\.epoch: PlainLoad .* in malloc \//, "malloc sees a new epoch at this call or at a later one"],
   [
     /^Heap\.(ownedPages|freePages): PlainLoad .* in \S*(budget|hasTransferRoom|malloc_trim) /,
@@ -111,8 +115,9 @@ const MEANT = [
     "rebind looks for spans without a lock and checks what it finds under their locks; a rebuild after a death writes what stands there already",
   ],
   [
-    /^Span\[\]\.(start|pages|label): PlainLoad .*(spanStart|spanAt|finishRebind|relabel)/,
-    "rebind looks for spans without a lock: one it misses keeps its label, one it finds is checked under its lock",
+    /^Span\[\]\.(start|pages|label): .*(Plain)?Load .* in \S*(spanStart|spanAt|finishRebind|relabel)/,
+    "rebind looks for spans without a lock, at headers that may be made others' meanwhile: it goes forward all the same, a span it misses " +
+      "keeps its label, one it finds is checked under its lock",
   ],
 ];
 

@@ -1,47 +1,87 @@
-// Every interleaving of the heap's scenarios: `node test/interleave/run.mjs [--quick] [--scenario PART] [--seed N] [--json] [--replay TRACE --kills N]`.
+// Every interleaving of the heap's scenarios:
+// `node test/interleave/run.mjs [--quick] [--scenario PART] [--seed N] [--json] [--out FILE] [--replay TRACE --kills N]`.
 // Each scenario is searched without and with a death, the mixes run on random schedules, and races are looked for in all of them.
-// --quick bounds the states of each search. A failure prints a schedule that replays.
+// --quick bounds the states of each search. A failure prints a schedule that replays. --out keeps the results as a table.
 
+import { writeFileSync } from "node:fs";
 import { parseArgs } from "node:util";
+import { isMainThread } from "node:worker_threads";
 import { loadHeap, releaseText } from "./heap.mjs";
+import { performAll } from "./pool.mjs";
 import { mixes, scenarios } from "./scenarios.mjs";
 import { explore, retell } from "./task.mjs";
 
-const { values } = parseArgs({
-  options: {
-    quick: { type: "boolean", default: false },
-    scenario: { type: "string", default: "" },
-    seed: { type: "string", default: "1" },
-    kills: { type: "string", default: "0" },
-    replay: { type: "string" },
-    json: { type: "boolean", default: false },
-  },
-});
-const bounds = values.quick ? { maxStates: 3000, runs: 60 } : { maxStates: 200_000, runs: 5000 };
-const built = loadHeap(await releaseText());
-const names = Object.keys({ ...scenarios, ...mixes }).filter((name) => name.includes(values.scenario));
+const built = isMainThread ? null : loadHeap(await releaseText());
 
-if (values.replay) {
-  const { outcome, lines } = retell(built, names[0], Number(values.kills), values.replay);
-  console.log([...lines, `=> ${outcome}`].join("\n"));
-  process.exit(0);
-}
+/** An exploration, in a worker. */
+export const perform = (task) => explore(built, task);
 
-const results = [];
-for (const name of names) {
-  for (const kills of [0, 1]) {
-    const result = explore(built, { name, kills, ...bounds, seed: Number(values.seed) });
-    results.push(result);
-    if (values.json) continue;
-    const { threads, calls, states, runs, outcome, races } = result;
-    const size = runs ? `${runs} runs` : `${states} states`;
-    console.log(
-      `${name.padEnd(38)} ${kills} deaths  ${threads} threads, ${calls} calls  ${size.padStart(14)}  ${races} races meant  ${outcome}`,
-    );
-    if (result.failure) console.log(`    ${result.failure}\n    --scenario "${name}" --kills ${kills} --replay "${result.trace}"`);
+async function main() {
+  const { values } = parseArgs({
+    options: {
+      quick: { type: "boolean", default: false },
+      scenario: { type: "string", default: "" },
+      seed: { type: "string", default: "1" },
+      kills: { type: "string", default: "0" },
+      replay: { type: "string" },
+      json: { type: "boolean", default: false },
+      out: { type: "string" },
+    },
+  });
+  const names = Object.keys({ ...scenarios, ...mixes }).filter((name) => name.includes(values.scenario));
+  if (values.replay) {
+    const { outcome, lines } = retell(loadHeap(await releaseText()), names[0], Number(values.kills), values.replay);
+    console.log([...lines, `=> ${outcome}`].join("\n"));
+    return;
   }
+  const bounds = values.quick ? { maxStates: 3000, runs: 60 } : { maxStates: 200_000, runs: 5000 };
+  const tasks = names.flatMap((name) => [0, 1].map((kills) => ({ name, kills, ...bounds, seed: Number(values.seed) })));
+  const began = performance.now();
+  const results = await performAll(import.meta.url, tasks, {
+    onResult: (task, result) => values.json || console.log(describe(task, result)),
+  });
+  const seconds = Math.round((performance.now() - began) / 1000);
+  const failed = results.filter(({ failure, error }) => failure ?? error).length;
+  const states = results.reduce((sum, result) => sum + (result.states ?? 0), 0);
+  if (values.out)
+    writeFileSync(
+      values.out,
+      `${JSON.stringify({ summary: summarize(results, states, failed, seconds), table: results.map(row) }, null, 1)}\n`,
+    );
+  if (values.json) console.log(JSON.stringify(results));
+  else console.log(`${results.length} explorations, ${states} states; ${failed} failed; ${seconds} s`);
+  process.exitCode = failed ? 1 : 0;
 }
-const failed = results.filter(({ failure }) => failure).length;
-if (values.json) console.log(JSON.stringify(results));
-else console.log(`${results.length} explorations, ${results.reduce((sum, { states }) => sum + states, 0)} states; ${failed} failed`);
-process.exitCode = failed ? 1 : 0;
+
+function describe({ name, kills }, { threads, calls, states, runs, outcome, races, failure, trace, error }) {
+  if (error) return `${name}: ${error}`;
+  const size = runs ? `${runs} runs` : `${states} states`;
+  const line = `${name.padEnd(38)} ${kills} deaths  ${threads} threads, ${calls} calls  ${size.padStart(14)}  ${races} races meant  ${outcome}`;
+  return failure ? `${line}\n    ${failure}\n    --scenario "${name}" --kills ${kills} --replay "${trace}"` : line;
+}
+
+const summarize = (results, states, failed, seconds) => ({
+  explorations: results.length,
+  exhausted: results.filter(({ outcome }) => outcome === "exhausted").length,
+  bounded: results.filter(({ outcome }) => outcome === "bounded").length,
+  failed,
+  states,
+  transitions: results.reduce((sum, { transitions }) => sum + transitions, 0),
+  seconds,
+});
+
+const row = ({ scenario, threads, calls, deaths, states, transitions, runs, ends, outcome, races, failure }) => ({
+  scenario,
+  threads,
+  calls,
+  deaths,
+  states,
+  transitions,
+  runs,
+  ends,
+  outcome,
+  races,
+  ...(failure ? { failure } : {}),
+});
+
+if (isMainThread) await main();

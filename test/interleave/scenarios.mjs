@@ -4,50 +4,14 @@
 // `size` 16384 costs a remote free so much that it is handed over at once; blocks of 4096 in a heap of 16 pages are beyond what a
 // cache may hold, so that each free goes to its span; a batch of 8-byte blocks fits the transfer cache of a heap of 64 pages.
 
+import { alone } from "./alone.mjs";
 import { BASE, keyOf } from "./heap.mjs";
-import { constants as c, structs } from "./layout.mjs";
-
-const FIRST_PAGE = BASE >> c.PAGE_SHIFT;
-const pageOf = (address) => address >>> c.PAGE_SHIFT;
-const freed = (block) => ["free", block];
-/** Frees what step `i` of the same thread returned. */
-const freeOf = (i) => (results) => (results[i] ? freed(results[i]) : null);
-const malloc = (size) => ["malloc", size];
-const mallocAndFree = (size) => [malloc(size), freeOf(0)];
-/** Frees what thread `id` returned from its step `i`, once it has; nothing if it died before. */
-const received = (id, i) => ({
-  when: ({ threads, deaths }) => threads[id].next > i || deaths.includes(id),
-  make: (_, { threads }) => (threads[id].next > i ? freed(threads[id].results[i]) : null),
-});
-const times = (n, make) => Array.from({ length: n }, (_, i) => make(i));
-
-/** { length, limit } of the cache list for `size` of the thread in slot `slot`. */
-function cacheOf(machine, slot, size) {
-  const word = (at) => machine.view.getUint32(at, true);
-  const byte = (at) => machine.view.getUint8(at);
-  const number = size <= 1024 ? byte(BASE + ((size + 7) >> 3) + c.SIZE_TO_CLASS) : byte(BASE + ((size + 127) >> 7) + c.SIZE_TO_CLASS + 129);
-  const list = word(BASE + c.THREADS + 4 * slot) + c.THREAD_CACHE + 16 * number;
-  const head = word(list + structs.CacheList.head.offset);
-  return { length: word(head + structs.CachedBlock.depth.offset), limit: word(list + structs.CacheList.limit.offset) };
-}
-
-/** Thread `id`'s list for `size` is as long as it may be, at least a batch; returns a block it holds beside. */
-function fill(call, machine, id, size, batch) {
-  const blocks = times(3 * batch, () => call(id, "malloc", size));
-  while (cacheOf(machine, id, size).limit < batch || cacheOf(machine, id, size).length < cacheOf(machine, id, size).limit) {
-    call(id, "free", blocks.pop());
-  }
-  return blocks.pop();
-}
-
-/** Thread `id`'s list for `size` is empty and may be refilled with a whole batch. */
-function drain(call, machine, id, size, batch) {
-  for (let i = 0; i < 8 * batch && !(cacheOf(machine, id, size).length === 0 && cacheOf(machine, id, size).limit >= batch); ++i)
-    call(id, "malloc", size);
-}
+import { constants as c } from "./layout.mjs";
+import { FIRST_PAGE, drain, fill, freeOf, freed, malloc, mallocAndFree, misplaced, pageOf, received, times } from "./steps.mjs";
 
 /** name -> what heapScenario (heap.mjs) takes, and what it is about. */
 export const scenarios = {
+  ...alone,
   lock: {
     about: "three threads want one central lock: spinning, sleeping, waking",
     prepare: (call) => times(3, (id) => call(id, "malloc", 512)),
@@ -100,14 +64,18 @@ export const scenarios = {
     ],
   },
   "remote queue": {
-    about: "a block freed on another node goes home while its node refills",
+    about: "two blocks freed on another node go home while their node refills",
     nodes: 2,
-    prepare: (call) => times(2, () => call(1, "malloc", 16384)),
-    threads: [
-      { vcpu: 0, mortal: true, steps: ([block]) => [freed(block)] },
-      { vcpu: 1, mortal: true, steps: [malloc(16384)] },
-    ],
     pages: 4,
+    prepare(call) {
+      const [one, two] = times(2, () => call(1, "malloc", 8192));
+      call(0, "free", one);
+      return two;
+    },
+    threads: [
+      { vcpu: 0, mortal: true, steps: (two) => [freed(two)] },
+      { vcpu: 1, mortal: true, steps: [malloc(8192)] },
+    ],
   },
   "remote queue, two senders": {
     about: "two threads of node 0 send blocks to node 1, where one refills",
@@ -165,6 +133,15 @@ export const scenarios = {
       { vcpu: 0, mortal: true, steps: ([one]) => [freed(one)] },
       { vcpu: 0, steps: ([, two]) => [freed(two)] },
       { vcpu: 0, mortal: true, steps: [malloc(33000)] },
+    ],
+  },
+  "frees put off": {
+    about: "a thread that may not sleep frees large blocks while another has the page heap: it keeps them until it trims",
+    growth: 4,
+    prepare: (call) => times(2, () => call(0, "malloc", 33000)),
+    threads: [
+      { vcpu: 0, flags: 0, mortal: true, steps: ([one, two]) => [freed(one), freed(two), ["malloc_trim", 0]] },
+      { vcpu: 0, steps: [malloc(33000)] },
     ],
   },
   "realloc in place": {
@@ -237,6 +214,16 @@ export const scenarios = {
       { vcpu: 2, mortal: true, steps: (block) => [freed(block), malloc(64)] },
     ],
   },
+  "rebind against a large free": {
+    about: "a large block changes its node while it is freed, and its header may serve another",
+    nodes: 2,
+    prepare: (call) => call(0, "malloc", 33000),
+    threads: [
+      { vcpu: 0, mortal: true, steps: (block) => [["rebind", pageOf(block), 5, 1]] },
+      { vcpu: 0, mortal: true, steps: (block) => [freed(block), malloc(33000)] },
+    ],
+    expect: (machine) => (machine.deaths.length ? null : misplaced(machine, machine.threads[1].results[1])),
+  },
   "rebind of free pages": {
     about: "free pages change their node while a large block is cut from them",
     nodes: 2,
@@ -279,6 +266,42 @@ export const scenarios = {
       { vcpu: 0, steps: [] },
       ...times(2, (i) => ({ vcpu: 0, mortal: i === 0, steps: [{ make: ["reap", keyOf(0)], again: (result) => result === 0xffffffff }] })),
     ],
+    expect: ({ deaths }, field) => (deaths.length || field("reaped") === 1 ? null : `reaped ${field("reaped")} times`),
+  },
+  "a block on a node": {
+    about: "one thread wants a block on a given node, which another allocates from",
+    nodes: 2,
+    pages: 4,
+    growth: 4,
+    prepare: (call) => times(2, (id) => call(id, "malloc", 512)),
+    threads: [
+      { vcpu: 0, mortal: true, steps: [["mallocOnNode", 512, 1]] },
+      { vcpu: 1, mortal: true, steps: [malloc(512)] },
+    ],
+  },
+  interleaving: {
+    about: "two threads interleave their blocks over two nodes",
+    nodes: 2,
+    pages: 4,
+    growth: 4,
+    prepare: (call) => times(2, (id) => call(id, "setPolicy", 3, 3)),
+    threads: times(2, (id) => ({ vcpu: id, mortal: id === 0, steps: [malloc(8192), malloc(8192)] })),
+    expect: ({ deaths }, _, sum) =>
+      deaths.length || sum("interleaveHit") === sum("numaHit") ? null : "interleaved blocks are not counted",
+  },
+  "a full node": {
+    about: "two threads of a node without pages allocate from another",
+    nodes: 3,
+    pages: 3,
+    prepare(call) {
+      [0, 1].forEach((id) => call(id, "setNodeLimit", 2, 1));
+    },
+    threads: times(2, (i) => ({ vcpu: 2, mortal: i === 0, steps: [malloc(8192)] })),
+  },
+  "bad calls": {
+    about: "two threads ask for the size of what is no block",
+    threads: times(2, (i) => ({ vcpu: 0, mortal: i === 0, steps: [["malloc_usable_size", 8]] })),
+    expect: ({ deaths }, field) => (deaths.length || field("badCalls0") === 2 ? null : `${field("badCalls0")} bad calls counted`),
   },
   "producer and consumer": {
     about: "a block passes from one thread to another, on another node",

@@ -150,11 +150,13 @@ class Search {
     const { machine } = this;
     if (machine.deaths.length >= this.kills || thread.spec.immortal || thread.status === Status.Dead) return;
     const { status, tail } = thread;
+    const { mayOversleep } = machine;
     const queue = [...machine.queue];
     const reaper = machine.threads.find((other) => other.status === Status.Dormant);
     machine.kill(thread);
     this.add(this.current, step, thread.id);
     machine.deaths.pop();
+    machine.mayOversleep = mayOversleep;
     machine.queue = queue;
     thread.status = status;
     thread.tail = tail;

@@ -1,4 +1,4 @@
-// One scenario explored: what run.mjs hands to its workers, and what mutants.mjs tries mutants with.
+// One scenario explored: what run.mjs and mutants.mjs hand to their workers.
 
 import { heapScenario } from "./heap.mjs";
 import { Machine } from "./machine.mjs";
@@ -14,14 +14,14 @@ const WATCHED_RUNS = 40;
 export const machineFor = (built, name, kills) => new Machine(built, heapScenario(built, scenarios[name] ?? mixes[name], kills));
 
 /**
- * Explores scenario or mix `name` with up to `kills` deaths: a search of at most `maxStates` states, or `runs` random runs of a mix.
+ * Explores scenario or mix `name` with up to `kills` deaths: a search of at most `maxStates` states after `rounds` random runs, or `runs` random runs of a mix.
  * `races: false` only looks for failures.
  */
-export function explore(built, { name, kills = 0, maxStates, runs, seed = 1, races = true }) {
+export function explore(built, { name, kills = 0, maxStates, rounds, runs, seed = 1, races = true }) {
   const machine = machineFor(built, name, kills);
   const detector = races ? new RaceDetector(machine) : null;
   const searched = name in scenarios;
-  const result = searched ? search(machine, { kills, maxStates, seed }) : sample(machine, { kills, runs, seed, detector });
+  const result = searched ? search(machine, { kills, maxStates, rounds, seed }) : sample(machine, { kills, runs, seed, detector });
   if (searched && races && !result.failure) sample(machine, { kills, runs: WATCHED_RUNS, seed, detector });
   const found = new Set([...(detector?.found.keys() ?? []), ...(result.races ?? []).map(({ key }) => key)]);
   const unmeant = races ? [...found].filter((key) => !isMeant(key)) : [];

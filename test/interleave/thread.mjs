@@ -44,7 +44,9 @@ export class Thread {
           if (this.rewinding) {
             this.rewinding = false;
             this.exports.asyncify_stop_rewind();
-          } else if (!machine.direct && machine.arrive(this, kind, address >>> 0, size, point)) {
+          } else if (machine.direct) {
+            machine.passDirectly();
+          } else if (machine.arrive(this, kind, address >>> 0, size, point)) {
             this.suspend();
           }
         },

@@ -1,0 +1,26 @@
+// Mutants that no scenario can tell from the allocator, by their names, and why.
+
+const EQUIVALENT = [
+  [
+    /^split i32\.atomic\.rmw\.add offset=(28|132|136|224) in (reap\/(attach|reap)|topology\/(beginWrite|endWrite|bumpEpoch)) /,
+    "a lock is held wherever these words are written: the page heap's (28, records), the topology's (132, sequence; 136, epoch), the reapers' (224, reaped)",
+  ],
+  [/^skip i32\.atomic\.store offset=28 in lock\/acquireSlowNoInline #2/, "a lock named in vain costs a wake-up in vain"],
+  [
+    /^(skip i32\.atomic\.store offset=20 in thread-cache\/returnCarry #1)$/,
+    "comes only to a carry that leads nowhere, which takes a program that writes to freed blocks",
+  ],
+  [
+    /^swap i32\.store offset=24 with the write after it in (large\/freeDeferred|remote\/\w+|thread-cache\/detach|central\/takeBatch) /,
+    "the carry heads its list still, and is void; and between moves carryEnd is 0 or the sentinel, where any chain ends",
+  ],
+  [/^swap i32\.atomic\.store with the write after it in topology\/finishRebind #1/, "a statistic comes before the label"],
+  [
+    /^swap i32\.atomic\.store with the write after it in topology\/finishRebind #2/,
+    "label and tags under the lock of their list: who takes it over writes the tags by the label",
+  ],
+  [/^split i32\.atomic\.rmw\.add offset=136 in topology\/bumpEpoch #2/, "comes once in 2^32 changes"],
+];
+
+/** Why the mutant may survive; undefined if it may not. */
+export const reasonFor = (name) => EQUIVALENT.find(([pattern]) => pattern.test(name))?.[1];

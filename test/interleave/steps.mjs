@@ -1,0 +1,62 @@
+// What scenarios are made of: calls, and the states of a cache that calls bring about.
+
+import { BASE } from "./heap.mjs";
+import { constants as c, structs } from "./layout.mjs";
+
+export const FIRST_PAGE = BASE >> c.PAGE_SHIFT;
+export const pageOf = (address) => address >>> c.PAGE_SHIFT;
+export const freed = (block) => ["free", block];
+/** Frees what step `i` of the same thread returned. */
+export const freeOf = (i) => (results) => (results[i] ? freed(results[i]) : null);
+export const malloc = (size) => ["malloc", size];
+export const mallocAndFree = (size) => [malloc(size), freeOf(0)];
+/** Frees what thread `id` returned from its step `i`, once it has; nothing if it died before. */
+export const received = (id, i) => ({
+  when: ({ threads, deaths }) => threads[id].next > i || deaths.includes(id),
+  make: (_, { threads }) => (threads[id].next > i ? freed(threads[id].results[i]) : null),
+});
+export const times = (n, make) => Array.from({ length: n }, (_, i) => make(i));
+
+/** Node in the label of the span that `block` lies in. */
+export function nodeInLabel(machine, block) {
+  const word = (at) => machine.view.getUint32(at, true);
+  const header = word(word(BASE + c.ROOT) + c.LEAF_ENTRIES + 4 * pageOf(block));
+  return (word(header) >> 8) & 0xff;
+}
+
+/** What is wrong with where the label of the large block says it lies. */
+export function misplaced(machine, block) {
+  const leaf = machine.view.getUint32(BASE + c.ROOT, true);
+  const node = machine.view.getUint8(leaf + c.LEAF_NODES + pageOf(block));
+  const label = nodeInLabel(machine, block);
+  return label === node ? null : `block ${block} lies on node ${node}, its label says ${label}`;
+}
+
+/** { length, limit } of the cache list for `size` of the thread in slot `slot`. */
+function cacheOf(machine, slot, size) {
+  const word = (at) => machine.view.getUint32(at, true);
+  const byte = (at) => machine.view.getUint8(at);
+  const number = size <= 1024 ? byte(BASE + ((size + 7) >> 3) + c.SIZE_TO_CLASS) : byte(BASE + ((size + 127) >> 7) + c.SIZE_TO_CLASS + 129);
+  const list = word(BASE + c.THREADS + 4 * slot) + c.THREAD_CACHE + 16 * number;
+  const head = word(list + structs.CacheList.head.offset);
+  return { length: word(head + structs.CachedBlock.depth.offset), limit: word(list + structs.CacheList.limit.offset) };
+}
+
+/** Thread `id`'s list for `size` holds a batch and may not grow, since others have used the budget up; returns a block it holds beside. */
+export function fill(call, machine, id, size, batch) {
+  const blocks = times(3 * batch, () => call(id, "malloc", size));
+  while (cacheOf(machine, id, size).limit < batch && blocks.length > 1) call(id, "free", blocks.pop());
+  for (let other = 2048; other >= 16; other >>= 1) {
+    const some = times(40, () => call(id, "malloc", other));
+    some.forEach((block) => call(id, "free", block));
+    some.forEach(() => call(id, "malloc", other));
+  }
+  while (cacheOf(machine, id, size).length < cacheOf(machine, id, size).limit && blocks.length > 1) call(id, "free", blocks.pop());
+  return blocks.pop();
+}
+
+/** Thread `id`'s list for `size` is empty and may be refilled with a whole batch. */
+export function drain(call, machine, id, size, batch) {
+  for (let i = 0; i < 8 * batch && !(cacheOf(machine, id, size).length === 0 && cacheOf(machine, id, size).limit >= batch); ++i)
+    call(id, "malloc", size);
+}

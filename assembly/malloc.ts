@@ -194,7 +194,13 @@ export function memalign(alignment: usize, size: usize): usize {
     // Spans start at pages, so a class whose size is a multiple of the alignment has only aligned blocks.
     let c = classOf(rounded);
     while (c < CLASSES && (classInfo(c).size & (<u32>(alignment - 1))) != 0) ++c;
-    if (c < CLASSES) return malloc(classInfo(c).size);
+    if (c < CLASSES) {
+      const block = malloc(classInfo(c).size);
+      if ((block & (alignment - 1)) == 0) return block;
+      // Out of the reserve: a larger class need not be aligned.
+      free(block);
+      return fail(EBUSY);
+    }
   }
   return allocate(max<usize>(size, MAX_SMALL + 1), max<u32>(1, <u32>(alignment >> PAGE_SHIFT)), false);
 }

@@ -268,3 +268,19 @@ describe("malloc_trim", () => {
     expectEmpty();
   });
 });
+
+describe("a thread that may not sleep", () => {
+  it("gets no misaligned block out of its reserve", () => {
+    fresh();
+    const blocks: usize[] = [malloc(80), malloc(80), malloc(80)];
+    for (let i = 0; i < 3; ++i) if (blocks[i] & 63) free(blocks[i]);
+    check((load<u32>(cacheList(thread, classOf(80))) & 63) != 0, "aligned");
+    allowBlocking(false);
+    atomic.store<u32>(heap + offsetof<Heap>("pageHeapLock"), ELSEWHERE);
+    expect<usize>(memalign(64, 64)).toBe(0);
+    expect<i32>(errno()).toBe(EBUSY);
+    expect<usize>(malloc(64)).not.toBe(0);
+    atomic.store<u32>(heap + offsetof<Heap>("pageHeapLock"), 0);
+    expectSound();
+  });
+});

@@ -166,13 +166,14 @@ export function fetch(t: usize, c: u32, node: u32, want: u32): u32 {
   const batched = (want == batch || !hasFreeBlocks(central)) && takeBatch(central, t);
   const count = batched ? batch : takeBlocks(central, t, want);
   release(central, RANK_CENTRAL);
-  if (batched) relink(record.carry, count);
+  if (batched) relink(record, count);
   return count;
 }
 
-/** Makes a batch of `count` blocks a cache list. */
-function relink(head: usize, count: u32): void {
-  let block = head;
+/** Makes a batch of `count` blocks in the carry a cache list. */
+function relink(record: Thread, count: u32): void {
+  record.carryEnd = <u32>sentinel();
+  let block: usize = record.carry;
   for (let depth = count; depth > 1; --depth) {
     changetype<CachedBlock>(block).depth = depth;
     block = changetype<CachedBlock>(block).next;

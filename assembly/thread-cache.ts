@@ -262,20 +262,19 @@ function scavenge(t: usize): void {
   if (!returnCarry(t)) return;
   const record = changetype<Thread>(t);
   const over = record.capacity > budget();
-  let capacity: u32 = 0;
   for (let c: u32 = 1; c < CLASSES; ++c) {
     const at = cacheList(t, c);
     const list = changetype<CacheList>(at);
     if (over || list.head == list.seen) {
-      list.limit >>= 1;
+      const limit = list.limit >> 1;
+      record.capacity -= (list.limit - limit) * classInfo(c).size;
+      list.limit = limit;
       while (lengthOf(at) > list.limit) {
         if (!giveBack(t, c, min<u32>(lengthOf(at) - list.limit, classInfo(c).batch))) return;
       }
     }
     list.seen = list.head;
-    capacity += list.limit * classInfo(c).size;
   }
-  record.capacity = capacity;
   for (let node: u32 = 0; node < MAX_NODES; ++node) {
     if (!handOver(t, node)) break;
   }

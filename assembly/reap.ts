@@ -8,6 +8,7 @@ import {
   ARENA_CENTRALS,
   Arena,
   Central,
+  DEFERRED,
   Heap,
   MAGIC,
   MAX_CLASSES,
@@ -43,7 +44,7 @@ import {
 } from "./instance";
 import { RANK_CENTRAL, RANK_PAGE_HEAP, RANK_QUEUE, RANK_REAP, RANK_TOPOLOGY, acquire, release } from "./lock";
 import { CLASSES } from "./size-class";
-import { arenaOf, tagOf } from "./page-map";
+import { arenaOf, pageOf, tagOf } from "./page-map";
 import { assertEmpty } from "./invariants";
 import { metadata } from "./metadata";
 import { rebuildPageHeap, releaseSpan, spanAt } from "./page-heap";
@@ -51,7 +52,6 @@ import { centralOf, rebuildCentral, releaseIdleSpans, returnBlocks } from "./cen
 import { flushCache, returnCarry } from "./thread-cache";
 import { freeDeferred } from "./large";
 import { endWrite, finishRebind, observe } from "./topology";
-import { addressOf, pageOf } from "./page-map";
 
 function slotAt(slot: u32): usize {
   return heap + ((<usize>slot) << 3);
@@ -286,7 +286,8 @@ function finishLargeFree(t: usize): void {
   const block = <usize>changetype<Thread>(t).carry;
   if (block == 0 || tagOf(block) != 0) return;
   const header = spanAt(pageOf(block));
-  if (header != 0 && addressOf(pageOf(block)) == block) releaseSpan(header);
+  // At the head of the list still, it had not begun.
+  if (header != 0 && load<u32>(remoteList(t, DEFERRED)) != <u32>block) releaseSpan(header);
   atomic.store<u32>(t, 0, offsetof<Thread>("carry"));
 }
 

@@ -453,6 +453,24 @@ describe("the carry of the dead", () => {
     expectEmpty();
   });
 
+  it("that names a large block whose free was put off and not begun is void", () => {
+    fresh();
+    const blocks: usize[] = [];
+    for (let i = 0; i < 4; ++i) blocks.push(malloc(100_000));
+    free(blocks[1]);
+    allowBlocking(false);
+    atomic.store<u32>(pageHeapLock(), ELSEWHERE);
+    free(blocks[2]);
+    free(blocks[0]);
+    atomic.store<u32>(pageHeapLock(), 0);
+    theThread().carry = <u32>blocks[0];
+    const dead = die();
+    atomic.store<u32>(pageHeapLock(), wordOf(dead));
+    expect<i32>(reap(KEY)).toBe(1);
+    expect<u32>(theHeap().badCalls1).toBe(0);
+    expectOnly([blocks[3]]);
+  });
+
   it("that names a large block already free is void", () => {
     fresh();
     const block = malloc(100_000);

@@ -74,10 +74,9 @@ function slotOfKey(key: u32): u32 {
   return 0;
 }
 
-/** The slot is free again, in its next generation. */
+/** The slot is free again: of its word, the generation stays. */
 function freeSlot(slot: u32): void {
-  const word = <u32>atomic.load<u64>(slotAt(slot), SLOTS);
-  atomic.store<u64>(slotAt(slot), <u64>((word & ~0xff) | SLOT_FREE), SLOTS);
+  atomic.and<u64>(slotAt(slot), 0xffff_ff00, SLOTS);
 }
 
 // ---- attach and detach
@@ -164,21 +163,27 @@ export function detach(): i32 {
  * was doing, and returns all it cached. 1 = done, 0 = no such thread, -1 = a lock is out of reach: ask again.
  */
 export function reap(key: u32): i32 {
+  const lock = heap + offsetof<Heap>("reapLock");
+  const word = atomic.load<u32>(lock);
   const found = slotOfKey(key);
   if (self == 0 || found == 0 || found == self) return 0;
-  for (let word: u64; stateOf((word = atomic.load<u64>(slotAt(found - 1), SLOTS))) == SLOT_ATTACHED;) {
-    atomic.cmpxchg<u64>(slotAt(found - 1), word, (word & ~0xff) | SLOT_DEAD, SLOTS);
-  }
   // It never sleeps: a lock may be held by another dead thread, which this very thread is to reap next.
   const block = mayBlock;
   bindThread(thread, self, false);
-  const done = takeOrAcquire(heap + offsetof<Heap>("reapLock"), RANK_REAP) ? reapAll() : -1;
+  // The dead may have been reaping.
+  const locked = word >> 1 == found ? atomic.cmpxchg<u32>(lock, word, (self << 1) | 1) == word : acquire(lock, RANK_REAP);
+  const done = locked ? reapAll(key) : -1;
   bindThread(thread, self, block);
   return done;
 }
 
-/** Does away with every dead thread. Under reapLock, which it releases. */
-function reapAll(): i32 {
+/**
+ * Does away with the thread of this key and every other dead one. Under reapLock, which it releases: nobody becomes dead but under it, so
+ * that none is buried whose locks and carry `repair` has not seen.
+ */
+function reapAll(key: u32): i32 {
+  const found = slotOfKey(key);
+  if (found) atomic.store<u8>(slotAt(found - 1), SLOT_DEAD, SLOTS);
   let done = repair() ? 1 : -1;
   for (let slot: u32 = 0; slot < MAX_THREADS; ++slot) {
     if (done == 1 && isDead(slot) && !bury(slot)) done = -1;
@@ -188,7 +193,7 @@ function reapAll(): i32 {
 }
 
 function isDead(slot: u32): bool {
-  return stateOf(atomic.load<u64>(slotAt(slot), SLOTS)) == SLOT_DEAD;
+  return atomic.load<u8>(slotAt(slot), SLOTS) == SLOT_DEAD;
 }
 
 function holds(lock: usize): bool {
@@ -202,12 +207,6 @@ function takeFromDead(lock: usize): void {
     if (word >> 1 == 0 || !isDead((word >> 1) - 1)) return;
     if (atomic.cmpxchg<u32>(lock, word, (self << 1) | 1) == word) return;
   }
-}
-
-/** Takes a lock over from the dead, or as anybody does. */
-function takeOrAcquire(lock: usize, rank: u32): bool {
-  takeFromDead(lock);
-  return holds(lock) || acquire(lock, rank);
 }
 
 function takeAllFromDead(): void {

@@ -264,6 +264,7 @@ describe("reaping", () => {
     die();
     atomic.store<u32>(heap + offsetof<Heap>("reapLock"), ELSEWHERE);
     expect<i32>(reap(KEY)).toBe(-1);
+    expect<u32>(stateOf(0)).toBe(SLOT_ATTACHED); // the other one would bury it, and has not seen to its locks
     atomic.store<u32>(heap + offsetof<Heap>("reapLock"), 0);
     expect<i32>(reap(KEY)).toBe(1);
     expectOnly([]);

@@ -274,7 +274,8 @@ function repairTopology(): bool {
     if (changetype<Heap>(heap).rebindPages == 0 || !acquire(topologyLock, RANK_TOPOLOGY)) return true;
   }
   if (atomic.load<u32>(heap, offsetof<Heap>("sequence")) & 1) endWrite();
-  const done = changetype<Heap>(heap).rebindPages == 0 || finishRebind() != EBUSY;
+  // In any case there is a new epoch: the dead may not have got to that.
+  const done = finishRebind() != EBUSY;
   release(topologyLock, RANK_TOPOLOGY);
   return done;
 }

@@ -483,3 +483,15 @@ describe("the carry of the dead", () => {
     expectEmpty();
   });
 });
+
+describe("a change of the topology cut off by a death", () => {
+  it("is seen by all, even if all but the epoch was written", () => {
+    fresh();
+    const dead = die();
+    const before = theHeap().epoch;
+    atomic.store<u32>(heap + offsetof<Heap>("topologyLock"), wordOf(dead));
+    expect<i32>(reap(KEY)).toBe(1);
+    expect<u32>(theHeap().epoch).not.toBe(before);
+    expectOnly([]);
+  });
+});

@@ -107,10 +107,11 @@ export function attach(base: usize, key: u32, vcpu: u32, flags: u32): u32 {
     }
     memory.fill(record, 0, THREAD_SIZE);
     const t = changetype<Thread>(record);
-    t.id = slot + 1;
     t.vcpu = vcpu;
     t.flags = flags;
     for (let c: u32 = 0; c < MAX_CLASSES; ++c) store<u32>(cacheList(record, c), <u32>sentinel());
+    // Last: a record of nobody is not looked into.
+    atomic.store<u32>(record, slot + 1);
     bindThread(record, slot + 1, (flags & THREAD_MAY_BLOCK) != 0);
     observe();
     setError(0);
@@ -313,7 +314,7 @@ function voidCarry(t: usize): void {
 /** Empties a dead thread's record and frees its slot. False if a lock is out of reach. */
 function bury(slot: u32): bool {
   const t = recordOf(slot);
-  if (t) {
+  if (t != 0 && changetype<Thread>(t).id != 0) {
     if (!returnCarry(t) || !flushCache(t) || !freeDeferred(t)) return false;
     // A wake-up meant for somebody may have died with it.
     const lock = <usize>changetype<Thread>(t).waiting;

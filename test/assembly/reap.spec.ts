@@ -13,6 +13,7 @@ import {
   SPAN_HEADER,
   Span,
   THREAD_MAY_BLOCK,
+  THREAD_SIZE,
   Thread,
 } from "../../assembly/layout";
 import {
@@ -267,6 +268,18 @@ describe("reaping", () => {
     expect<u32>(stateOf(0)).toBe(SLOT_ATTACHED); // the other one would bury it, and has not seen to its locks
     atomic.store<u32>(heap + offsetof<Heap>("reapLock"), 0);
     expect<i32>(reap(KEY)).toBe(1);
+    expectOnly([]);
+  });
+});
+
+describe("a thread that died in its attach", () => {
+  it("had nothing, whatever stands at the bottom of the memory", () => {
+    fresh();
+    const dead = die();
+    memory.fill(dead, 0, THREAD_SIZE); // death before the lists were made
+    store<u64>(0, 0x1_0000_1234);
+    expect<i32>(reap(KEY)).toBe(1);
+    store<u64>(0, 0);
     expectOnly([]);
   });
 });

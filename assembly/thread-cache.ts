@@ -14,6 +14,7 @@ import { CLASSES, classInfo } from "./size-class";
 import { arenaOf, tagFor, tagOf } from "./page-map";
 import { assertCacheList } from "./invariants";
 import {
+  OUT_OF_REACH,
   centralOf,
   hasFreeBlocks,
   hasTransferRoom,
@@ -161,7 +162,7 @@ export function fetch(t: usize, c: u32, node: u32, want: u32): u32 {
   if (!returnCarry(t)) return 0;
   for (let i = 0; i < HOMECOMING && takeRemote(t, node); ++i) if (!returnCarry(t)) return 0;
   const central = makeCentral(node, c);
-  if (!central || !acquire(central, RANK_CENTRAL)) return 0;
+  if (central <= OUT_OF_REACH || !acquire(central, RANK_CENTRAL)) return 0;
   const batch: u32 = classInfo(c).batch;
   const batched = (want == batch || !hasFreeBlocks(central)) && takeBatch(central, t);
   const count = batched ? batch : takeBlocks(central, t, want);

@@ -15,7 +15,7 @@ import {
   Thread,
   VCPU_NODE,
 } from "./layout";
-import { EBUSY, EINVAL, ENOMEM, heap, mayBlock, setHome, theHeap, thread } from "./instance";
+import { EBUSY, EINVAL, ENOMEM, heap, self, setHome, theHeap, thread } from "./instance";
 import { RANK_CENTRAL, RANK_PAGE_HEAP, RANK_TOPOLOGY, acquire, release } from "./lock";
 import { endOfPages, flagsOf, nodeOfPage, tagFor } from "./page-map";
 import { fileRun, freeRunAt, freeRunCovering, isPlain, remove } from "./free-run";
@@ -33,7 +33,7 @@ import {
   spanStart,
   storeLabel,
 } from "./page-heap";
-import { adopt, centralOf, disown, makeCentral } from "./central";
+import { OUT_OF_REACH, adopt, centralOf, disown, makeCentral } from "./central";
 import { drainVanished, emptyTransferCache, sortOut } from "./thread-cache";
 import { homeOf, writeOrder } from "./policy";
 
@@ -232,7 +232,8 @@ function relabelSmall(header: usize, page: u32, label: u32, node: u32): bool {
   const c = classOfLabel(label);
   const from = centralOf(nodeOfLabel(label), c);
   const to = makeCentral(node, c);
-  if (!to) return mayBlock;
+  // Without memory for another list, a span stays on its own.
+  if (to <= OUT_OF_REACH) return to == 0;
   const first = nodeOfLabel(label) < node ? from : to;
   const second = first == from ? to : from;
   if (!acquire(first, RANK_CENTRAL)) return false;

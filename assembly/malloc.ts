@@ -167,7 +167,7 @@ export function realloc(block: usize, size: usize): usize {
     return 0;
   }
   const usable = malloc_usable_size(block);
-  if (usable == 0) return fail(EINVAL);
+  if (usable == 0 || self == 0) return fail(EINVAL);
   if (size > MAX_SIZE) return fail(ENOMEM);
   const tag = tagOf(block);
   if (tag) {

@@ -67,6 +67,11 @@ export function observe(): void {
 
 // ---- writers
 
+/** Whether the node exists; to an instance that is nobody's thread, none does. */
+function isNode(node: u32): bool {
+  return self != 0 && node < theHeap().nodes;
+}
+
 /** The next epoch; 0 is that of an instance which is nobody's thread. */
 function bumpEpoch(): void {
   if (atomic.add<u32>(heap, 1, offsetof<Heap>("epoch")) == -1) atomic.add<u32>(heap, 1, offsetof<Heap>("epoch"));
@@ -101,19 +106,20 @@ function writeByte(at: usize, value: u32): i32 {
 
 /** vCPU `vcpu` is on `node` from now on. */
 export function setVcpuNode(vcpu: u32, node: u32): i32 {
-  if (vcpu >= MAX_VCPUS || node >= theHeap().nodes) return EINVAL;
+  if (vcpu >= MAX_VCPUS || !isNode(node)) return EINVAL;
   return writeByte(heap + VCPU_NODE + vcpu, node);
 }
 
 /** Distance from node `from` to node `to`: 10 to itself, 11 to 255 to others. */
 export function setDistance(from: u32, to: u32, distance: u32): i32 {
-  if (from >= MAX_NODES || to >= MAX_NODES || distance > 255 || distance < 10 || (from == to) != (distance == 10)) return EINVAL;
+  if (self == 0 || from >= MAX_NODES || to >= MAX_NODES || distance > 255 || distance < 10 || (from == to) != (distance == 10))
+    return EINVAL;
   return writeByte(heap + DISTANCES + from * MAX_NODES + to, distance);
 }
 
 /** Nodes 0 .. count-1 exist from now on. Pages of nodes that vanish stay where they are until they are rebound. */
 export function setNodes(count: u32): i32 {
-  if (count == 0 || count > MAX_NODES) return EINVAL;
+  if (self == 0 || count == 0 || count > MAX_NODES) return EINVAL;
   if (!beginWrite()) return EBUSY;
   atomic.store<u32>(heap, count, offsetof<Heap>("nodes"));
   endWrite();
@@ -124,7 +130,7 @@ export function setNodes(count: u32): i32 {
 
 /** Node `node` may own at most `pages` pages by growth, 0 = as many as there are. */
 export function setNodeLimit(node: u32, pages: u32): i32 {
-  if (node >= theHeap().nodes) return EINVAL;
+  if (!isNode(node)) return EINVAL;
   const lock = heap + offsetof<Heap>("pageHeapLock");
   if (!acquire(lock, RANK_PAGE_HEAP)) return EBUSY;
   const arena = makeArena(node);
@@ -137,7 +143,7 @@ export function setNodeLimit(node: u32, pages: u32): i32 {
 
 /** Pages [first, first + pages), those of them that are the heap's, lie on `node` from now on. No byte moves. */
 export function rebind(first: u32, pages: u32, node: u32): i32 {
-  if (node >= theHeap().nodes || first + pages < first) return EINVAL;
+  if (!isNode(node) || first + pages < first) return EINVAL;
   if (!acquire(topologyLock(), RANK_TOPOLOGY)) return EBUSY;
   const h = theHeap();
   // A dead thread's, that could not be finished yet: what comes later wins.

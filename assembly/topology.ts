@@ -18,7 +18,7 @@ import {
 import { EBUSY, EINVAL, ENOMEM, heap, self, setHome, theHeap, thread } from "./instance";
 import { RANK_CENTRAL, RANK_PAGE_HEAP, RANK_TOPOLOGY, acquire, release } from "./lock";
 import { endOfPages, flagsOf, nodeOfPage, tagFor } from "./page-map";
-import { fileRun, freeRunAt, freeRunCovering, isPlain, remove } from "./free-run";
+import { fileRun, freeRunAt, freeRunCovering, remove } from "./free-run";
 import { makeArena } from "./metadata";
 import {
   classOfLabel,
@@ -184,7 +184,8 @@ function movePages(first: u32, end: u32, node: u32): i32 {
   const arena = makeArena(node);
   let page = first;
   while (page < end && arena != 0) {
-    const start = isPlain(page) ? freeRunCovering(page) : 0;
+    // Only the first page can lie within a run; of a large block, the others are not to be looked back from.
+    const start = page == first || freeRunAt(page) != 0 ? freeRunCovering(page) : 0;
     const from = start ? nodeOfPage(start) : 0;
     let stop = page + 1;
     if (start != 0 && from != node) {

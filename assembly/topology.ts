@@ -217,17 +217,18 @@ function relabel(header: usize, page: u32): u32 {
   const span = changetype<Span>(header);
   const label = loadLabel(header);
   const next = page + max<u32>(1, span.pages);
-  const old = nodeOfLabel(label);
+  // The header is another span's meanwhile: what lies here now was made with the pages' new nodes.
+  if (label == 0 || span.start != page) return page + 1;
   const node = majority(page, next);
-  if (label == 0 || node == old) return next;
-  const done = kindOf(label) == KIND_LARGE ? relabelLarge(header, label, node) : relabelSmall(header, page, label, node);
+  if (node == nodeOfLabel(label)) return next;
+  const done = kindOf(label) == KIND_LARGE ? relabelLarge(header, page, label, node) : relabelSmall(header, page, label, node);
   return done ? next : 0;
 }
 
-function relabelLarge(header: usize, label: u32, node: u32): bool {
+function relabelLarge(header: usize, page: u32, label: u32, node: u32): bool {
   const lock = heap + offsetof<Heap>("pageHeapLock");
   if (!acquire(lock, RANK_PAGE_HEAP)) return false;
-  if (loadLabel(header) == label) {
+  if (loadLabel(header) == label && changetype<Span>(header).start == page) {
     storeLabel(header, labelOf(KIND_LARGE, node, 0));
     theHeap().spansRebound += 1;
   }

@@ -34,11 +34,14 @@ export function centralOf(node: u32, c: u32): usize {
   return arena ? <usize>atomic.load<u32>(arena + ((<usize>c) << 2), ARENA_CENTRALS) : 0;
 }
 
-/** Central of (node, class), made now if need be; 0 if there is no memory for it, or its lock is out of reach. */
+/** No address of a Central: the lock that making it takes is out of reach. */
+export const OUT_OF_REACH: usize = 1;
+
+/** Central of (node, class), made now if need be; 0 if there is no memory for it, or OUT_OF_REACH. */
 export function makeCentral(node: u32, c: u32): usize {
   let central = centralOf(node, c);
   if (central) return central;
-  if (!acquire(heap + offsetof<Heap>("pageHeapLock"), RANK_PAGE_HEAP)) return 0;
+  if (!acquire(heap + offsetof<Heap>("pageHeapLock"), RANK_PAGE_HEAP)) return OUT_OF_REACH;
   const arena = makeArena(node);
   if (arena) {
     central = centralOf(node, c);

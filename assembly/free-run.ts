@@ -76,7 +76,7 @@ export function freeRunEndingAt(page: u32): u32 {
   return (entry & 3) == 3 || entry == ((1 << 2) | 1) ? entry >> 2 : 0;
 }
 
-/** Start of the free run that covers `page`, a page of the heap; 0 if none does. */
+/** Start of the free run that covers `page`; 0 if none does. */
 export function freeRunCovering(page: u32): u32 {
   let at = page;
   while (entryOf(at) == 0 && isPlain(at)) --at;

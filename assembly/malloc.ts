@@ -167,7 +167,7 @@ export function realloc(block: usize, size: usize): usize {
     return 0;
   }
   const usable = malloc_usable_size(block);
-  if (usable == 0) return fail(EINVAL);
+  if (usable == 0 || self == 0) return fail(EINVAL);
   if (size > MAX_SIZE) return fail(ENOMEM);
   const tag = tagOf(block);
   if (tag) {
@@ -194,7 +194,13 @@ export function memalign(alignment: usize, size: usize): usize {
     // Spans start at pages, so a class whose size is a multiple of the alignment has only aligned blocks.
     let c = classOf(rounded);
     while (c < CLASSES && (classInfo(c).size & (<u32>(alignment - 1))) != 0) ++c;
-    if (c < CLASSES) return malloc(classInfo(c).size);
+    if (c < CLASSES) {
+      const block = malloc(classInfo(c).size);
+      if ((block & (alignment - 1)) == 0) return block;
+      // Out of the reserve: a larger class need not be aligned.
+      free(block);
+      return fail(EBUSY);
+    }
   }
   return allocate(max<usize>(size, MAX_SMALL + 1), max<u32>(1, <u32>(alignment >> PAGE_SHIFT)), false);
 }

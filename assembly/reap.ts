@@ -8,6 +8,7 @@ import {
   ARENA_CENTRALS,
   Arena,
   Central,
+  DEFERRED,
   Heap,
   MAGIC,
   MAX_CLASSES,
@@ -43,7 +44,7 @@ import {
 } from "./instance";
 import { RANK_CENTRAL, RANK_PAGE_HEAP, RANK_QUEUE, RANK_REAP, RANK_TOPOLOGY, acquire, release } from "./lock";
 import { CLASSES } from "./size-class";
-import { arenaOf, tagOf } from "./page-map";
+import { arenaOf, pageOf, tagOf } from "./page-map";
 import { assertEmpty } from "./invariants";
 import { metadata } from "./metadata";
 import { rebuildPageHeap, releaseSpan, spanAt } from "./page-heap";
@@ -51,7 +52,6 @@ import { centralOf, rebuildCentral, releaseIdleSpans, returnBlocks } from "./cen
 import { flushCache, returnCarry } from "./thread-cache";
 import { freeDeferred } from "./large";
 import { endWrite, finishRebind, observe } from "./topology";
-import { addressOf, pageOf } from "./page-map";
 
 function slotAt(slot: u32): usize {
   return heap + ((<usize>slot) << 3);
@@ -74,10 +74,9 @@ function slotOfKey(key: u32): u32 {
   return 0;
 }
 
-/** The slot is free again, in its next generation. */
+/** The slot is free again: of its word, the generation stays. */
 function freeSlot(slot: u32): void {
-  const word = <u32>atomic.load<u64>(slotAt(slot), SLOTS);
-  atomic.store<u64>(slotAt(slot), <u64>((word & ~0xff) | SLOT_FREE), SLOTS);
+  atomic.and<u64>(slotAt(slot), 0xffff_ff00, SLOTS);
 }
 
 // ---- attach and detach
@@ -108,10 +107,11 @@ export function attach(base: usize, key: u32, vcpu: u32, flags: u32): u32 {
     }
     memory.fill(record, 0, THREAD_SIZE);
     const t = changetype<Thread>(record);
-    t.id = slot + 1;
     t.vcpu = vcpu;
     t.flags = flags;
     for (let c: u32 = 0; c < MAX_CLASSES; ++c) store<u32>(cacheList(record, c), <u32>sentinel());
+    // Last: a record of nobody is not looked into.
+    atomic.store<u32>(record, slot + 1);
     bindThread(record, slot + 1, (flags & THREAD_MAY_BLOCK) != 0);
     observe();
     setError(0);
@@ -164,21 +164,27 @@ export function detach(): i32 {
  * was doing, and returns all it cached. 1 = done, 0 = no such thread, -1 = a lock is out of reach: ask again.
  */
 export function reap(key: u32): i32 {
+  const lock = heap + offsetof<Heap>("reapLock");
+  const word = atomic.load<u32>(lock);
   const found = slotOfKey(key);
   if (self == 0 || found == 0 || found == self) return 0;
-  for (let word: u64; stateOf((word = atomic.load<u64>(slotAt(found - 1), SLOTS))) == SLOT_ATTACHED;) {
-    atomic.cmpxchg<u64>(slotAt(found - 1), word, (word & ~0xff) | SLOT_DEAD, SLOTS);
-  }
   // It never sleeps: a lock may be held by another dead thread, which this very thread is to reap next.
   const block = mayBlock;
   bindThread(thread, self, false);
-  const done = takeOrAcquire(heap + offsetof<Heap>("reapLock"), RANK_REAP) ? reapAll() : -1;
+  // The dead may have been reaping.
+  const locked = word >> 1 == found ? atomic.cmpxchg<u32>(lock, word, (self << 1) | 1) == word : acquire(lock, RANK_REAP);
+  const done = locked ? reapAll(key) : -1;
   bindThread(thread, self, block);
   return done;
 }
 
-/** Does away with every dead thread. Under reapLock, which it releases. */
-function reapAll(): i32 {
+/**
+ * Does away with the thread of this key and every other dead one. Under reapLock, which it releases: nobody becomes dead but under it, so
+ * that none is buried whose locks and carry `repair` has not seen.
+ */
+function reapAll(key: u32): i32 {
+  const found = slotOfKey(key);
+  if (found) atomic.store<u8>(slotAt(found - 1), SLOT_DEAD, SLOTS);
   let done = repair() ? 1 : -1;
   for (let slot: u32 = 0; slot < MAX_THREADS; ++slot) {
     if (done == 1 && isDead(slot) && !bury(slot)) done = -1;
@@ -188,7 +194,7 @@ function reapAll(): i32 {
 }
 
 function isDead(slot: u32): bool {
-  return stateOf(atomic.load<u64>(slotAt(slot), SLOTS)) == SLOT_DEAD;
+  return atomic.load<u8>(slotAt(slot), SLOTS) == SLOT_DEAD;
 }
 
 function holds(lock: usize): bool {
@@ -202,12 +208,6 @@ function takeFromDead(lock: usize): void {
     if (word >> 1 == 0 || !isDead((word >> 1) - 1)) return;
     if (atomic.cmpxchg<u32>(lock, word, (self << 1) | 1) == word) return;
   }
-}
-
-/** Takes a lock over from the dead, or as anybody does. */
-function takeOrAcquire(lock: usize, rank: u32): bool {
-  takeFromDead(lock);
-  return holds(lock) || acquire(lock, rank);
 }
 
 function takeAllFromDead(): void {
@@ -275,7 +275,8 @@ function repairTopology(): bool {
     if (changetype<Heap>(heap).rebindPages == 0 || !acquire(topologyLock, RANK_TOPOLOGY)) return true;
   }
   if (atomic.load<u32>(heap, offsetof<Heap>("sequence")) & 1) endWrite();
-  const done = changetype<Heap>(heap).rebindPages == 0 || finishRebind() != EBUSY;
+  // In any case there is a new epoch: the dead may not have got to that.
+  const done = finishRebind() != EBUSY;
   release(topologyLock, RANK_TOPOLOGY);
   return done;
 }
@@ -286,7 +287,8 @@ function finishLargeFree(t: usize): void {
   const block = <usize>changetype<Thread>(t).carry;
   if (block == 0 || tagOf(block) != 0) return;
   const header = spanAt(pageOf(block));
-  if (header != 0 && addressOf(pageOf(block)) == block) releaseSpan(header);
+  // At the head of the list still, it had not begun.
+  if (header != 0 && load<u32>(remoteList(t, DEFERRED)) != <u32>block) releaseSpan(header);
   atomic.store<u32>(t, 0, offsetof<Thread>("carry"));
 }
 
@@ -312,7 +314,7 @@ function voidCarry(t: usize): void {
 /** Empties a dead thread's record and frees its slot. False if a lock is out of reach. */
 function bury(slot: u32): bool {
   const t = recordOf(slot);
-  if (t) {
+  if (t != 0 && changetype<Thread>(t).id != 0) {
     if (!returnCarry(t) || !flushCache(t) || !freeDeferred(t)) return false;
     // A wake-up meant for somebody may have died with it.
     const lock = <usize>changetype<Thread>(t).waiting;

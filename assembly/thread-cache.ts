@@ -14,6 +14,7 @@ import { CLASSES, classInfo } from "./size-class";
 import { arenaOf, tagFor, tagOf } from "./page-map";
 import { assertCacheList } from "./invariants";
 import {
+  OUT_OF_REACH,
   centralOf,
   hasFreeBlocks,
   hasTransferRoom,
@@ -161,18 +162,19 @@ export function fetch(t: usize, c: u32, node: u32, want: u32): u32 {
   if (!returnCarry(t)) return 0;
   for (let i = 0; i < HOMECOMING && takeRemote(t, node); ++i) if (!returnCarry(t)) return 0;
   const central = makeCentral(node, c);
-  if (!central || !acquire(central, RANK_CENTRAL)) return 0;
+  if (central <= OUT_OF_REACH || !acquire(central, RANK_CENTRAL)) return 0;
   const batch: u32 = classInfo(c).batch;
   const batched = (want == batch || !hasFreeBlocks(central)) && takeBatch(central, t);
   const count = batched ? batch : takeBlocks(central, t, want);
   release(central, RANK_CENTRAL);
-  if (batched) relink(record.carry, count);
+  if (batched) relink(record, count);
   return count;
 }
 
-/** Makes a batch of `count` blocks a cache list. */
-function relink(head: usize, count: u32): void {
-  let block = head;
+/** Makes a batch of `count` blocks in the carry a cache list. */
+function relink(record: Thread, count: u32): void {
+  record.carryEnd = <u32>sentinel();
+  let block: usize = record.carry;
   for (let depth = count; depth > 1; --depth) {
     changetype<CachedBlock>(block).depth = depth;
     block = changetype<CachedBlock>(block).next;
@@ -261,20 +263,19 @@ function scavenge(t: usize): void {
   if (!returnCarry(t)) return;
   const record = changetype<Thread>(t);
   const over = record.capacity > budget();
-  let capacity: u32 = 0;
   for (let c: u32 = 1; c < CLASSES; ++c) {
     const at = cacheList(t, c);
     const list = changetype<CacheList>(at);
     if (over || list.head == list.seen) {
-      list.limit >>= 1;
+      const limit = list.limit >> 1;
+      record.capacity -= (list.limit - limit) * classInfo(c).size;
+      list.limit = limit;
       while (lengthOf(at) > list.limit) {
         if (!giveBack(t, c, min<u32>(lengthOf(at) - list.limit, classInfo(c).batch))) return;
       }
     }
     list.seen = list.head;
-    capacity += list.limit * classInfo(c).size;
   }
-  record.capacity = capacity;
   for (let node: u32 = 0; node < MAX_NODES; ++node) {
     if (!handOver(t, node)) break;
   }

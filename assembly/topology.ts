@@ -15,10 +15,10 @@ import {
   Thread,
   VCPU_NODE,
 } from "./layout";
-import { EBUSY, EINVAL, ENOMEM, heap, mayBlock, setHome, theHeap, thread } from "./instance";
+import { EBUSY, EINVAL, ENOMEM, heap, self, setHome, theHeap, thread } from "./instance";
 import { RANK_CENTRAL, RANK_PAGE_HEAP, RANK_TOPOLOGY, acquire, release } from "./lock";
 import { endOfPages, flagsOf, nodeOfPage, tagFor } from "./page-map";
-import { fileRun, freeRunAt, freeRunCovering, isPlain, remove } from "./free-run";
+import { fileRun, freeRunAt, freeRunCovering, remove } from "./free-run";
 import { makeArena } from "./metadata";
 import {
   classOfLabel,
@@ -33,7 +33,7 @@ import {
   spanStart,
   storeLabel,
 } from "./page-heap";
-import { adopt, centralOf, disown, makeCentral } from "./central";
+import { OUT_OF_REACH, adopt, centralOf, disown, makeCentral } from "./central";
 import { drainVanished, emptyTransferCache, sortOut } from "./thread-cache";
 import { homeOf, writeOrder } from "./policy";
 
@@ -66,6 +66,11 @@ export function observe(): void {
 }
 
 // ---- writers
+
+/** Whether the node exists; to an instance that is nobody's thread, none does. */
+function isNode(node: u32): bool {
+  return self != 0 && node < theHeap().nodes;
+}
 
 /** The next epoch; 0 is that of an instance which is nobody's thread. */
 function bumpEpoch(): void {
@@ -101,19 +106,20 @@ function writeByte(at: usize, value: u32): i32 {
 
 /** vCPU `vcpu` is on `node` from now on. */
 export function setVcpuNode(vcpu: u32, node: u32): i32 {
-  if (vcpu >= MAX_VCPUS || node >= theHeap().nodes) return EINVAL;
+  if (vcpu >= MAX_VCPUS || !isNode(node)) return EINVAL;
   return writeByte(heap + VCPU_NODE + vcpu, node);
 }
 
 /** Distance from node `from` to node `to`: 10 to itself, 11 to 255 to others. */
 export function setDistance(from: u32, to: u32, distance: u32): i32 {
-  if (from >= MAX_NODES || to >= MAX_NODES || distance > 255 || distance < 10 || (from == to) != (distance == 10)) return EINVAL;
+  if (self == 0 || from >= MAX_NODES || to >= MAX_NODES || distance > 255 || distance < 10 || (from == to) != (distance == 10))
+    return EINVAL;
   return writeByte(heap + DISTANCES + from * MAX_NODES + to, distance);
 }
 
 /** Nodes 0 .. count-1 exist from now on. Pages of nodes that vanish stay where they are until they are rebound. */
 export function setNodes(count: u32): i32 {
-  if (count == 0 || count > MAX_NODES) return EINVAL;
+  if (self == 0 || count == 0 || count > MAX_NODES) return EINVAL;
   if (!beginWrite()) return EBUSY;
   atomic.store<u32>(heap, count, offsetof<Heap>("nodes"));
   endWrite();
@@ -124,7 +130,7 @@ export function setNodes(count: u32): i32 {
 
 /** Node `node` may own at most `pages` pages by growth, 0 = as many as there are. */
 export function setNodeLimit(node: u32, pages: u32): i32 {
-  if (node >= theHeap().nodes) return EINVAL;
+  if (!isNode(node)) return EINVAL;
   const lock = heap + offsetof<Heap>("pageHeapLock");
   if (!acquire(lock, RANK_PAGE_HEAP)) return EBUSY;
   const arena = makeArena(node);
@@ -137,7 +143,7 @@ export function setNodeLimit(node: u32, pages: u32): i32 {
 
 /** Pages [first, first + pages), those of them that are the heap's, lie on `node` from now on. No byte moves. */
 export function rebind(first: u32, pages: u32, node: u32): i32 {
-  if (node >= theHeap().nodes || first + pages < first) return EINVAL;
+  if (!isNode(node) || first + pages < first) return EINVAL;
   if (!acquire(topologyLock(), RANK_TOPOLOGY)) return EBUSY;
   const h = theHeap();
   // A dead thread's, that could not be finished yet: what comes later wins.
@@ -178,7 +184,8 @@ function movePages(first: u32, end: u32, node: u32): i32 {
   const arena = makeArena(node);
   let page = first;
   while (page < end && arena != 0) {
-    const start = isPlain(page) ? freeRunCovering(page) : 0;
+    // Only the first page can lie within a run; of a large block, the others are not to be looked back from.
+    const start = page == first || freeRunAt(page) != 0 ? freeRunCovering(page) : 0;
     const from = start ? nodeOfPage(start) : 0;
     let stop = page + 1;
     if (start != 0 && from != node) {
@@ -210,17 +217,18 @@ function relabel(header: usize, page: u32): u32 {
   const span = changetype<Span>(header);
   const label = loadLabel(header);
   const next = page + max<u32>(1, span.pages);
-  const old = nodeOfLabel(label);
+  // The header is another span's meanwhile: what lies here now was made with the pages' new nodes.
+  if (label == 0 || span.start != page) return page + 1;
   const node = majority(page, next);
-  if (label == 0 || node == old) return next;
-  const done = kindOf(label) == KIND_LARGE ? relabelLarge(header, label, node) : relabelSmall(header, page, label, node);
+  if (node == nodeOfLabel(label)) return next;
+  const done = kindOf(label) == KIND_LARGE ? relabelLarge(header, page, label, node) : relabelSmall(header, page, label, node);
   return done ? next : 0;
 }
 
-function relabelLarge(header: usize, label: u32, node: u32): bool {
+function relabelLarge(header: usize, page: u32, label: u32, node: u32): bool {
   const lock = heap + offsetof<Heap>("pageHeapLock");
   if (!acquire(lock, RANK_PAGE_HEAP)) return false;
-  if (loadLabel(header) == label) {
+  if (loadLabel(header) == label && changetype<Span>(header).start == page) {
     storeLabel(header, labelOf(KIND_LARGE, node, 0));
     theHeap().spansRebound += 1;
   }
@@ -232,7 +240,8 @@ function relabelSmall(header: usize, page: u32, label: u32, node: u32): bool {
   const c = classOfLabel(label);
   const from = centralOf(nodeOfLabel(label), c);
   const to = makeCentral(node, c);
-  if (!to) return mayBlock;
+  // Without memory for another list, a span stays on its own.
+  if (to <= OUT_OF_REACH) return to == 0;
   const first = nodeOfLabel(label) < node ? from : to;
   const second = first == from ? to : from;
   if (!acquire(first, RANK_CENTRAL)) return false;

@@ -1,9 +1,10 @@
 // The C family: what it promises of every size and alignment, and what is left of the heap afterwards.
 
-import { Heap, PAGE_SIZE } from "../../assembly/layout";
+import { Central, Heap, KIND_SMALL, PAGE_SIZE, SPAN_HEADER } from "../../assembly/layout";
 import { EBUSY, EINVAL, ENOMEM, cacheList, heap, lengthOf, theHeap, theThread, thread } from "../../assembly/instance";
 import { MAX_SMALL, classInfo, classOf } from "../../assembly/size-class";
-import { centralOf } from "../../assembly/central";
+import { labelOf } from "../../assembly/page-heap";
+import { centralOf, hasFreeBlocks, takeBlocks } from "../../assembly/central";
 import {
   aligned_alloc,
   calloc,
@@ -266,5 +267,49 @@ describe("malloc_trim", () => {
     expect<i32>(malloc_trim(0)).toBe(1);
     expect<i32>(malloc_trim(0)).toBe(0);
     expectEmpty();
+  });
+});
+
+describe("a thread that may not sleep", () => {
+  it("gets no misaligned block out of its reserve", () => {
+    fresh();
+    const blocks: usize[] = [malloc(80), malloc(80), malloc(80)];
+    for (let i = 0; i < 3; ++i) if (blocks[i] & 63) free(blocks[i]);
+    check((load<u32>(cacheList(thread, classOf(80))) & 63) != 0, "aligned");
+    allowBlocking(false);
+    atomic.store<u32>(heap + offsetof<Heap>("pageHeapLock"), ELSEWHERE);
+    expect<usize>(memalign(64, 64)).toBe(0);
+    expect<i32>(errno()).toBe(EBUSY);
+    expect<usize>(malloc(64)).not.toBe(0);
+    atomic.store<u32>(heap + offsetof<Heap>("pageHeapLock"), 0);
+    expectSound();
+  });
+});
+
+describe("a batch out of the transfer cache", () => {
+  it("ends, whatever stands at the bottom of the memory", () => {
+    fresh(1);
+    const c = classOf(64);
+    const blocks: usize[] = [];
+    for (let i = 0; i < 4000; ++i) blocks.push(malloc(64));
+    while (blocks.length) free(blocks.pop());
+    const central = centralOf(0, c);
+    expect<u32>(changetype<Central>(central).transferHead).not.toBe(0);
+    // All that is inside the spans, so that a batch is to be had only.
+    while (hasFreeBlocks(central)) {
+      takeBlocks(central, thread, 1);
+      blocks.push(<usize>theThread().carry);
+      theThread().carry = 0;
+    }
+    // What a C program has there; it looks like a span with all its blocks outside.
+    store<u32>(0, labelOf(KIND_SMALL, 0, c));
+    memory.fill(SPAN_HEADER, 0xff, 512);
+    blocks.push(mallocOnNode(64, 0));
+    let untouched = true;
+    for (let at: usize = 0; at < 512; at += 8) if (load<u64>(at, SPAN_HEADER) != -1) untouched = false;
+    memory.fill(0, 0, SPAN_HEADER + 512);
+    expect<bool>(untouched).toBe(true);
+    while (blocks.length) free(blocks.pop());
+    expectOnly([]);
   });
 });

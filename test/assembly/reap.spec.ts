@@ -13,6 +13,7 @@ import {
   SPAN_HEADER,
   Span,
   THREAD_MAY_BLOCK,
+  THREAD_SIZE,
   Thread,
 } from "../../assembly/layout";
 import {
@@ -264,8 +265,21 @@ describe("reaping", () => {
     die();
     atomic.store<u32>(heap + offsetof<Heap>("reapLock"), ELSEWHERE);
     expect<i32>(reap(KEY)).toBe(-1);
+    expect<u32>(stateOf(0)).toBe(SLOT_ATTACHED); // the other one would bury it, and has not seen to its locks
     atomic.store<u32>(heap + offsetof<Heap>("reapLock"), 0);
     expect<i32>(reap(KEY)).toBe(1);
+    expectOnly([]);
+  });
+});
+
+describe("a thread that died in its attach", () => {
+  it("had nothing, whatever stands at the bottom of the memory", () => {
+    fresh();
+    const dead = die();
+    memory.fill(dead, 0, THREAD_SIZE); // death before the lists were made
+    store<u64>(0, 0x1_0000_1234);
+    expect<i32>(reap(KEY)).toBe(1);
+    store<u64>(0, 0);
     expectOnly([]);
   });
 });
@@ -453,6 +467,24 @@ describe("the carry of the dead", () => {
     expectEmpty();
   });
 
+  it("that names a large block whose free was put off and not begun is void", () => {
+    fresh();
+    const blocks: usize[] = [];
+    for (let i = 0; i < 4; ++i) blocks.push(malloc(100_000));
+    free(blocks[1]);
+    allowBlocking(false);
+    atomic.store<u32>(pageHeapLock(), ELSEWHERE);
+    free(blocks[2]);
+    free(blocks[0]);
+    atomic.store<u32>(pageHeapLock(), 0);
+    theThread().carry = <u32>blocks[0];
+    const dead = die();
+    atomic.store<u32>(pageHeapLock(), wordOf(dead));
+    expect<i32>(reap(KEY)).toBe(1);
+    expect<u32>(theHeap().badCalls1).toBe(0);
+    expectOnly([blocks[3]]);
+  });
+
   it("that names a large block already free is void", () => {
     fresh();
     const block = malloc(100_000);
@@ -462,5 +494,17 @@ describe("the carry of the dead", () => {
     atomic.store<u32>(pageHeapLock(), wordOf(dead));
     expect<i32>(reap(KEY)).toBe(1);
     expectEmpty();
+  });
+});
+
+describe("a change of the topology cut off by a death", () => {
+  it("is seen by all, even if all but the epoch was written", () => {
+    fresh();
+    const dead = die();
+    const before = theHeap().epoch;
+    atomic.store<u32>(heap + offsetof<Heap>("topologyLock"), wordOf(dead));
+    expect<i32>(reap(KEY)).toBe(1);
+    expect<u32>(theHeap().epoch).not.toBe(before);
+    expectOnly([]);
   });
 });

@@ -1,10 +1,11 @@
 // What is refused leaves everything as it was, whatever was asked for and whoever holds a lock.
 
 import { Heap, THREAD_CACHE } from "../../assembly/layout";
-import { EBUSY, bindHeap, heap, theHeap } from "../../assembly/instance";
+import { EBUSY, EINVAL, bindHeap, heap, theHeap } from "../../assembly/instance";
 import { CLASSES } from "../../assembly/size-class";
-import { free, malloc, mallocOnNode } from "../../assembly/malloc";
+import { free, malloc, mallocOnNode, realloc } from "../../assembly/malloc";
 import { attach, detach } from "../../assembly/reap";
+import { rebind, setDistance, setNodeLimit, setNodes, setVcpuNode } from "../../assembly/topology";
 import { errno } from "../../assembly/control";
 import { takeBadCall } from "../../assembly/bad-call";
 import { BASE, ELSEWHERE, END, KEY, allowBlocking, another, expectOnly, expectSound, fresh } from "./rig";
@@ -79,6 +80,21 @@ describe("an instance that is nobody's", () => {
     memory.fill(THREAD_CACHE, 0xf0, CLASSES * 16);
     expect<usize>(malloc(100)).toBe(0);
     memory.fill(THREAD_CACHE, 0, CLASSES * 16);
+  });
+
+  it("changes neither topology nor blocks", () => {
+    fresh();
+    const block = malloc(50_000);
+    expect<i32>(detach()).toBe(0);
+    const before = theHeap().epoch;
+    expect<i32>(setNodes(2)).toBe(EINVAL);
+    expect<i32>(setDistance(0, 1, 30)).toBe(EINVAL);
+    expect<i32>(setVcpuNode(0, 1)).toBe(EINVAL);
+    expect<i32>(setNodeLimit(1, 8)).toBe(EINVAL);
+    expect<i32>(rebind(0, 100, 1)).toBe(EINVAL);
+    expect<usize>(realloc(block, 60_000)).toBe(0);
+    expect<u32>(theHeap().epoch).toBe(before);
+    expectOnly([block]);
   });
 
   it("leaves no trace", () => {

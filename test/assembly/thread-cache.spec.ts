@@ -385,3 +385,21 @@ describe("emptying", () => {
     expectSound();
   });
 });
+
+describe("a scavenge cut short by a lock out of reach", () => {
+  it("knows what its limits still allow", () => {
+    fresh(1);
+    freeAll(allocate(64, 200));
+    const central = centralOf(0, classOf(64));
+    allowBlocking(false);
+    atomic.store<u32>(central, ELSEWHERE);
+    theThread().ticks = 511;
+    listOf(64).seen = listOf(64).head; // idle
+    malloc(3000);
+    atomic.store<u32>(central, 0);
+    expect<u32>(theThread().ticks).toBe(0);
+    expect<bool>(theThread().carry != 0).toBe(true);
+    expect<u32>(theThread().capacity).toBe(weigh(true));
+    expectSound();
+  });
+});

@@ -419,6 +419,25 @@ describe("rebind", () => {
   });
 });
 
+describe("a rebind without memory for another list", () => {
+  it("leaves the span on its own and is done, whether the thread may sleep or not", () => {
+    freshSpread();
+    const block = malloc(100);
+    while (malloc(MAX_SMALL));
+    while (malloc(8192));
+    theHeap().metaNext = theHeap().metaEnd;
+    expect<usize>(centralOf(1, classOf(100))).toBe(0);
+    for (let i = 0; i < 2; ++i) {
+      allowBlocking(i == 0);
+      expect<i32>(rebind(pageOf(block), 1, 1)).toBe(0);
+      expect<u32>(theHeap().rebindPages).toBe(0);
+      expect<u32>(nodeOfPage(pageOf(block))).toBe(1);
+      expect<u32>(nodeOfTag(tagOf(block))).toBe(0);
+    }
+    expectSound();
+  });
+});
+
 describe("threads and the epoch", () => {
   it("each acts upon a change when it looks", () => {
     freshSpread();

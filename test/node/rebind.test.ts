@@ -11,3 +11,12 @@ test("a rebind of pages far beyond the memory changes nothing, and the next one 
   expect(heap.nodeOf(ptr)).toBe(1);
   expect(rig.walk([ptr])).toEqual({ ok: true, problems: [], unaccounted: [] });
 });
+
+test("a rebind of a large block looks back to its start for a few of its pages only", () => {
+  const rig = new Rig({ threads: 1, nodes: 2, maximumPages: 4200 });
+  const [heap] = rig.threads as [Rig["threads"][0]];
+  const ptr = heap.malloc(2 ** 28) >>> 0;
+  const began = performance.now();
+  expect(heap.rebind(ptr >>> 13, 2 ** 15, 1)).toBe(0);
+  expect(performance.now() - began).toBeLessThan(5000); // half a minute, where each of them looks back
+});

@@ -2,7 +2,7 @@
 //   churn   two workers on two nodes, each frees and takes random blocks of its own table, of the same sizes throughout
 //   drift   the same with sizes drawn anew, so that what is live is a random walk: the heap may grow with its records
 //   trade   as drift, over one table: half of the blocks are freed by another thread than took them, on another node
-//   pair    a producer on one node, a consumer on another, a ring between them: every block is freed remotely
+//   pair    a producer on one node, a consumer on another, a ring between them that is full to begin with: every block is freed remotely
 //   node bench/churn.mjs [--operations 1e9] [--only churn|drift|trade|pair] [--out FILE]
 // A tenth of the operations is the first mark. Needs `npm run build`.
 import { existsSync, readFileSync, writeFileSync } from "node:fs";
@@ -93,9 +93,10 @@ const PATTERNS = {
     end: ([a]) => a("clear", TABLE, 2 * SLOTS, SUM),
   },
   pair: {
+    start: ([a]) => a("produce", WIDTH, TABLE, WIDTH, SUM),
     step: ([a, b]) => Promise.all([a("produce", CHUNK, TABLE, WIDTH, SUM), b("consume", CHUNK, TABLE, WIDTH, SUM)]),
     operations: 2 * CHUNK,
-    end: async () => {},
+    end: ([, b]) => b("consume", WIDTH, TABLE, WIDTH, SUM),
   },
 };
 

@@ -121,14 +121,23 @@ function restNoInline(at: usize, value: u32): void {
   memory.atomic.wait32(at, value, 1_000_000);
 }
 
+/** A size that looks random, the same for every block that comes to a slot: a full ring always holds the same bytes. */
+function sizeAt(slot: u32): u32 {
+  seed(slot);
+  next();
+  next();
+  return randomSize();
+}
+
 /** Takes `count` blocks and puts them into the ring; false if memory ran out. */
 export function produce(count: u32, ring: usize, width: u32, sum: usize): bool {
   for (let i: u32 = 0; i < count; ++i) {
     const produced = atomic.load<u32>(ring);
     for (let seen = atomic.load<u32>(ring, 4); produced - seen == width; seen = atomic.load<u32>(ring, 4)) restNoInline(ring + 4, seen);
-    const block = take(randomSize());
+    const slot = produced & (width - 1);
+    const block = take(sizeAt(slot));
     if (!block) return false;
-    atomic.store<u32>(ring + SLOTS + ((<usize>(produced & (width - 1))) << 2), block);
+    atomic.store<u32>(ring + SLOTS + ((<usize>slot) << 2), block);
     atomic.store<u32>(ring, produced + 1);
     if ((produced & (WAKE - 1)) == 0) {
       atomic.notify(ring, 1);

@@ -21,11 +21,12 @@ export const alone = {
     threads: [{ vcpu: 0, mortal: true, steps: (block) => [freed(block), ["malloc_trim", 0]] }],
   },
   "alone, a batch taken": {
-    about: "an empty list takes a batch from the transfer cache",
+    about: "an empty list takes a batch from the transfer cache; the program's first word looks like a label",
     pages: 8,
     prepare(call, machine) {
       drain(call, machine, 1, 8, 32);
       call(0, "free", fill(call, machine, 0, 8, 32));
+      machine.view.setUint32(0, 1, true);
     },
     threads: [idle(0), { vcpu: 0, mortal: true, steps: [malloc(8), ["mallocOnNode", 8, 0]] }],
   },

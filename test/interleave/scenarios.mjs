@@ -172,6 +172,8 @@ export const scenarios = {
       { vcpu: 0, steps: [["setDistance", 0, 1, 30]] },
       { vcpu: 2, steps: [["settle"]] },
     ],
+    // 1 to begin with, and another after each change
+    expect: ({ deaths }, field) => (deaths.length || field("epoch") === 3 ? null : `the epoch is ${field("epoch")} after two changes`),
   },
   "nodes vanish": {
     about: "a node vanishes while a thread on it allocates: others adopt what it had",

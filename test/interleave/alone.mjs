@@ -2,7 +2,8 @@
 // searched to the end.
 
 import { BASE, keyOf } from "./heap.mjs";
-import { FIRST_PAGE, drain, fill, freeOf, freed, malloc, nodeInLabel, times } from "./steps.mjs";
+import { constants as c, structs } from "./layout.mjs";
+import { FIRST_PAGE, allPagesKnown, drain, fill, freeOf, freed, malloc, nodeInLabel, times } from "./steps.mjs";
 
 const idle = (vcpu) => ({ vcpu, steps: [] });
 
@@ -13,6 +14,26 @@ export const alone = {
     nodes: 2,
     growth: 4,
     threads: [{ vcpu: 1, mortal: true, steps: [malloc(512), freeOf(0)] }],
+    expect: allPagesKnown,
+  },
+  "alone, a page of metadata": {
+    about: "records fill the metadata up, and the next page lies below the last",
+    prepare(call, machine) {
+      const field = (name) => machine.view.getUint32(BASE + structs.Heap[name].offset, true);
+      const isRoom = () => field("metaEnd") - field("metaNext") >= c.THREAD_SIZE;
+      const block = call(0, "malloc", 33000);
+      let id = 1;
+      const join = () => call(id, "attach", BASE, keyOf(id++), 0, 1);
+      while (isRoom()) join();
+      do join();
+      while (isRoom());
+      call(0, "free", block);
+    },
+    threads: [
+      idle(0),
+      ...times(8, () => ({ attached: false, steps: [] })),
+      { attached: false, mortal: true, steps: [["attach", BASE, keyOf(9), 0, 1], malloc(512), malloc(64)] },
+    ],
   },
   "alone, a batch given": {
     about: "a full list gives a batch to the transfer cache, and trim all that is left",
@@ -79,6 +100,10 @@ export const alone = {
       },
       idle(1),
     ],
+    expect(machine) {
+      const distance = machine.view.getUint8(BASE + c.DISTANCES + 1);
+      return machine.deaths.length || distance === 30 ? null : `the distance is ${distance}`;
+    },
   },
   "alone, coming and going": {
     about: "attaches, allocates on two nodes, leaves",

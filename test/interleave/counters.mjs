@@ -10,7 +10,7 @@ export function wrongCounters(machine, memory, base) {
   const calls = [...machine.prelude.map(({ call }) => call), ...machine.threads.flatMap(({ history }) => history)];
   if (machine.deaths.length || calls.some((call) => call && EXCEPTIONS.has(call[0]))) return null;
   const view = new DataView(memory.buffer);
-  const records = structsAt(view, base + c.THREADS, 8, "Thread");
+  const records = structsAt(view, base + c.THREADS, 16, "Thread");
   const arenas = structsAt(view, base + c.ARENAS, 4, "Arena");
   const of = (readers, ...names) => readers.flatMap((read) => names.map(read)).reduce((sum, count) => sum + count, 0);
   const equal = [

@@ -7,10 +7,6 @@ const EQUIVALENT = [
   ],
   [/^skip i32\.atomic\.store offset=28 in lock\/acquireSlowNoInline #2/, "a lock named in vain costs a wake-up in vain"],
   [
-    /^(skip i32\.atomic\.store offset=20 in thread-cache\/returnCarry #1)$/,
-    "comes only to a carry that leads nowhere, which takes a program that writes to freed blocks",
-  ],
-  [
     /^swap i32\.store offset=24 with the write after it in (large\/freeDeferred|remote\/\w+|thread-cache\/detach|central\/takeBatch) /,
     "the carry heads its list still, and is void; and between moves carryEnd is 0 or the sentinel, where any chain ends",
   ],
@@ -23,6 +19,24 @@ const EQUIVALENT = [
     /^(split i32\.atomic\.rmw\.add offset=136 in topology\/bumpEpoch #2|skip i32\.atomic\.rmw\.add offset=136 in topology\/bumpEpoch #1)$/,
     "comes once in 2^32 changes",
   ],
+  [
+    /^swap i32\.atomic\.store offset=20 with the write after it in thread-cache\/giveBack #1/,
+    "a count of batches comes before the end of the carry: under the list's lock, and who takes that over counts again",
+  ],
+  [
+    /^swap i32\.(atomic\.store offset=20|store offset=8) with the write after it in page-source\/grow #1/,
+    "counts of pages, under the page heap's lock: who takes that over counts again",
+  ],
+  [
+    /^skip i32\.atomic\.store offset=92 in page-source\/grow #3/,
+    "a growth refused is refused for ever in a memory with a maximum, so it is never taken for one that came about",
+  ],
+  [/^swap i64\.store offset=80 with the write after it in central\/returnBlocks/, "a statistic comes after the carry"],
+  [
+    /^split i64\.atomic\.rmw\.and offset=5632 in reap\/freeSlot /,
+    "nobody writes the word of a taken slot but its thread, or once that is dead its reaper",
+  ],
+  [/^swap i32\.atomic\.store offset=20 with the write after it in thread-cache\/refillFrom /, "a statistic comes after the carry"],
 ];
 
 /** Why the mutant may survive; undefined if it may not. */

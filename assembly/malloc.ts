@@ -1,4 +1,6 @@
-// The C family. malloc and free hit the thread cache without a call, an atomic or a loop; all else is slow path.
+// The C family. malloc and free hit the thread cache without a call, an atomic or a loop; all else is slow path. Each reason for a
+// miss leaves the block by a branch of its own: what hits is then one straight line in the code of V8, which nested or combined
+// conditions are not (1 to 2 ns a pair).
 
 import { CacheList, CachedBlock, Heap, MAX_CLASSES, MAX_NODES, PAGE_SHIFT, PAGE_SIZE, Span, THREAD_CACHE, Thread } from "./layout";
 import {
@@ -32,33 +34,34 @@ const RESERVE_CLASSES: u32 = 16;
 
 /** A block of at least `size` bytes, aligned to 16 (8 below 16 bytes); 0 with an errno if there is none. */
 export function malloc(size: usize): usize {
-  if (size <= FINE) {
+  do {
+    if (size > FINE) break;
+    if (load<u32>(heap, offsetof<Heap>("epoch")) != epochSeen) break;
     const list = thread + ((<usize>classOfFine(size)) << 4);
     const block = <usize>load<u32>(list, THREAD_CACHE);
     const next = changetype<CachedBlock>(block).next;
-    if (next != 0 && load<u32>(heap, offsetof<Heap>("epoch")) == epochSeen) {
-      store<u32>(list, next, THREAD_CACHE);
-      return block;
-    }
-  }
+    if (next == 0) break;
+    store<u32>(list, next, THREAD_CACHE);
+    return block;
+  } while (false);
   return mallocSlowNoInline(size);
 }
 
 /** Gives a block back; 0 is nothing. */
 export function free(block: usize): void {
-  const tag = tagOf(block);
-  // Of my node, small, and aligned: then only the class is left of the tag.
-  if ((((tag ^ homeTag) - tagFor(0, 1)) | (((<u32>block) & 7) << 16)) < tagFor(0, MAX_CLASSES)) {
+  do {
+    const tag = tagOf(block);
+    // Of my node, small, and aligned to 8.
+    if (((tag - homeTag) | ((<u32>block) << 29)) >= tagFor(0, MAX_CLASSES - 1)) break;
     const list = changetype<CacheList>(listBase + tag);
     const head = list.head;
     const depth = changetype<CachedBlock>(<usize>head).depth;
-    if (depth < list.limit) {
-      changetype<CachedBlock>(block).next = head;
-      changetype<CachedBlock>(block).depth = depth + 1;
-      list.head = <u32>block;
-      return;
-    }
-  }
+    if (depth >= list.limit) break;
+    changetype<CachedBlock>(block).next = head;
+    changetype<CachedBlock>(block).depth = depth + 1;
+    list.head = <u32>block;
+    return;
+  } while (false);
   freeSlowNoInline(block);
 }
 

@@ -61,7 +61,7 @@ export function observe(): void {
   }
   record.home = homeOf(t);
   record.epoch = epoch;
-  setHome(tagFor(record.home, 0), epoch);
+  setHome(tagFor(record.home, 1), epoch);
   sortOut(t);
 }
 

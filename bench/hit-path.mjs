@@ -1,15 +1,24 @@
 // What a malloc and free that hit the thread cache cost against a bare per-thread free list's pop and push in the same language:
-//   node bench/hit-path.mjs [--rounds 31] [--out FILE]
+//   node bench/hit-path.mjs [--processes 15] [--rounds 9] [--out FILE]
 // Twice: both called, as programs call an allocator, and both inlined. Rounds of the two are interleaved, in changing order, so that
-// whatever else the machine does falls on both. Needs `npm run build`.
-import { writeFileSync } from "node:fs";
+// whatever else the machine does falls on both. Where the engine puts the code in memory is worth 2 ns to either, so a figure is
+// the median of several processes, each of which compiles anew. Needs `npm run build`.
+import { execFileSync } from "node:child_process";
+import { readFileSync, writeFileSync } from "node:fs";
+import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
 import Table from "cli-table3";
 import { buildDriver, built, callsIn, inlined, machine } from "./drivers/build.mjs";
 
 const { values } = parseArgs({
-  options: { rounds: { type: "string", default: "31" }, out: { type: "string", default: "bench/results/hit-path.json" } },
+  options: {
+    processes: { type: "string", default: "15" },
+    rounds: { type: "string", default: "9" },
+    out: { type: "string", default: "bench/results/hit-path.json" },
+    sample: { type: "string" }, // in a process of its own: the build and the pattern it measures
+  },
 });
+const processes = Number(values.processes);
 const rounds = Number(values.rounds);
 
 const BARE = 65536 + 64; // the bare list's blocks
@@ -26,12 +35,12 @@ const PATTERNS = {
   larson: { pairs: 1_000_000, run: (loop, pairs) => loop(pairs, TABLE, SLOTS, 8, 1016) },
 };
 
-/** [how, suffix of the bare list's loop, module, calls a loop makes for one pair] */
-const bytes = buildDriver("hit-path");
-const BUILDS = [
-  ["called", "BareCalled", bytes],
-  ["inlined", "Bare", inlined(bytes)],
-];
+/** What is measured: suffix of the bare list's loop, calls that loop makes for one pair, calls that the heap's loop makes. */
+const BUILDS = {
+  called: { bare: "BareCalled", calls: [2, 2] },
+  inlined: { bare: "Bare", calls: [0, 2] }, // the heap's are the slow paths
+};
+const fileOf = (how) => `build/bench/hit-path.${how}.wasm`;
 
 /** An instance with a heap and a bare list of its own. */
 function stage(code) {
@@ -57,15 +66,10 @@ function time({ loops, memory }, { pairs, run }, name) {
   return ns;
 }
 
-/** Both loops of one pattern, round by round. */
-function measure(code, pattern, bare) {
-  const names = [`${pattern}${bare}`, `${pattern}Heap`];
-  const expected = bare === "Bare" ? [0, 2] : [2, 2]; // inlined, the heap's are the slow paths
-  names.forEach((name, i) => {
-    const calls = callsIn(code, name);
-    if (calls !== expected[i]) throw new Error(`${name} has ${calls} calls instead of ${expected[i]}`);
-  });
-  const staged = stage(code);
+/** Nanoseconds a pair of both loops of one pattern, round by round: [of the bare list, of the heap]. */
+function sample(how, pattern) {
+  const names = [`${pattern}${BUILDS[how].bare}`, `${pattern}Heap`];
+  const staged = stage(readFileSync(fileOf(how)));
   const times = [[], []];
   for (let round = -5; round < rounds; ++round) {
     for (const i of round & 1 ? [0, 1] : [1, 0]) {
@@ -73,8 +77,35 @@ function measure(code, pattern, bare) {
       if (round >= 0) times[i].push(ns); // the first rounds warm up compiler and caches
     }
   }
-  return { bare: summary(times[0]), heap: summary(times[1]), ratio: summary(times[1].map((ns, i) => ns / times[0][i])) };
+  return times;
 }
+
+/** Median over the processes of a process's median, and how far those lie apart. */
+function measure(how, pattern) {
+  const args = [fileURLToPath(import.meta.url), "--rounds", values.rounds, "--sample", `${how} ${pattern}`];
+  const medians = Array.from({ length: processes }, () => {
+    const [bare, heap] = JSON.parse(execFileSync(process.execPath, args, { encoding: "utf8" }));
+    return [bare, heap, heap.map((ns, i) => ns / bare[i])].map(median);
+  });
+  const [bare, heap, ratio] = [0, 1, 2].map((i) => summary(medians.map((each) => each[i])));
+  return { how, pattern, bare, heap, ratio };
+}
+
+/** Both builds, and a check that their loops call what they should. */
+function build() {
+  const called = buildDriver("hit-path");
+  for (const [how, bytes] of Object.entries({ called, inlined: inlined(called) })) {
+    for (const pattern of Object.keys(PATTERNS)) {
+      [`${pattern}${BUILDS[how].bare}`, `${pattern}Heap`].forEach((name, i) => {
+        const calls = callsIn(bytes, name);
+        if (calls !== BUILDS[how].calls[i]) throw new Error(`${name} has ${calls} calls instead of ${BUILDS[how].calls[i]}`);
+      });
+    }
+    writeFileSync(fileOf(how), bytes);
+  }
+}
+
+const median = (list) => list.toSorted((a, b) => a - b)[list.length >> 1];
 
 function summary(list) {
   const sorted = list.toSorted((a, b) => a - b);
@@ -82,11 +113,15 @@ function summary(list) {
   return { min: at(0), median: at(0.5), p90: at(0.9) };
 }
 
-const results = BUILDS.flatMap(([how, bare, code]) =>
-  Object.keys(PATTERNS).map((pattern) => ({ how, pattern, ...measure(code, pattern, bare) })),
-);
-const table = new Table({ head: ["", "pattern", "bare list, ns", "heap, ns", "heap / bare"], style: { head: [], border: [] } });
-const show = ({ min, median, p90 }, digits = 1) => `${median.toFixed(digits)} [${min.toFixed(digits)}..${p90.toFixed(digits)}]`;
-for (const { how, pattern, bare, heap, ratio } of results) table.push([how, pattern, show(bare), show(heap), show(ratio, 2)]);
-console.log(`nanoseconds a pair and their ratio, median [min..p90] of ${rounds} rounds\n${table}`);
-writeFileSync(values.out, `${JSON.stringify({ machine: machine(), rounds, results }, null, 2)}\n`);
+function main() {
+  build();
+  const results = Object.keys(BUILDS).flatMap((how) => Object.keys(PATTERNS).map((pattern) => measure(how, pattern)));
+  const table = new Table({ head: ["", "pattern", "bare list, ns", "heap, ns", "heap / bare"], style: { head: [], border: [] } });
+  const show = ({ min, median, p90 }, digits = 1) => `${median.toFixed(digits)} [${min.toFixed(digits)}..${p90.toFixed(digits)}]`;
+  for (const { how, pattern, bare, heap, ratio } of results) table.push([how, pattern, show(bare), show(heap), show(ratio, 2)]);
+  console.log(`nanoseconds a pair and their ratio, median [min..p90] of ${processes} processes of ${rounds} rounds\n${table}`);
+  writeFileSync(values.out, `${JSON.stringify({ machine: machine(), processes, rounds, results }, null, 2)}\n`);
+}
+
+if (values.sample) console.log(JSON.stringify(sample(...values.sample.split(" "))));
+else main();

@@ -66,7 +66,7 @@ export function another(key: u32, vcpu: u32): usize {
 export function become(record: usize, mayBlock: bool = true): void {
   const t = changetype<Thread>(record);
   bindThread(record, t.id, mayBlock);
-  setHome(tagFor(t.home, 0), t.epoch);
+  setHome(tagFor(t.home, 1), t.epoch);
 }
 
 /** This thread may sleep on a lock from now on, or may not. */

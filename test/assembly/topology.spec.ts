@@ -134,7 +134,7 @@ describe("a thread", () => {
     expect<i32>(threadNode()).toBe(0); // not yet
     const block = malloc(100);
     expect<i32>(threadNode()).toBe(2);
-    expect<u32>(homeTag).toBe(tagFor(2, 0));
+    expect<u32>(homeTag).toBe(tagFor(2, 1));
     expect<u32>(epochSeen).toBe(epoch());
     expect<i32>(nodeOf(block)).toBe(2);
     expectOnly([block]);

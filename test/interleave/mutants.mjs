@@ -74,7 +74,7 @@ function attempt(built, task) {
 
 /** What the exploration comes to in the allocator as it is: { functions, lines of the text }; nothing if that fails already. */
 function reachOf(built, { name, kills }) {
-  if (explore(built, { name, kills, ...MUCH }).failure) return { functions: [], lines: [] };
+  if (explore(built, { name, kills, ...LITTLE }).failure) return { functions: [], lines: [] };
   const machine = machineFor(built, name, kills);
   const reached = new Set();
   machine.onAccess = (_, { point }) => void reached.add(built.points[point]);

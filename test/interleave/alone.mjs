@@ -7,6 +7,19 @@ import { FIRST_PAGE, allPagesKnown, drain, fill, freeOf, freed, malloc, nodeInLa
 
 const idle = (vcpu) => ({ vcpu, steps: [] });
 
+/** A heap that ends 8 pages before a leaf of the page map does, with `free` free pages in it, and a thread that makes it grow beyond. */
+const secondLeaf = (free) => ({
+  pages: 126,
+  growth: 6,
+  prepare(call, machine) {
+    const freePages = () => machine.view.getUint32(BASE + structs.Heap.freePages.offset, true);
+    call(0, "malloc", 33000); // there are headers now
+    for (let pages = 512; pages > 0; pages >>= 1) while (freePages() - free >= pages) call(0, "malloc", pages << c.PAGE_SHIFT);
+  },
+  threads: [{ vcpu: 0, mortal: true, steps: [malloc(70000)] }],
+  expect: allPagesKnown,
+});
+
 /** name -> what heapScenario (heap.mjs) takes, and what it is about. */
 export const alone = {
   "alone, the first block of a node": {
@@ -17,7 +30,7 @@ export const alone = {
     expect: allPagesKnown,
   },
   "alone, a page of metadata": {
-    about: "records fill the metadata up, and the next page lies below the last",
+    about: "records fill the metadata up, and the next page lies below the last, and serves all that come then",
     prepare(call, machine) {
       const field = (name) => machine.view.getUint32(BASE + structs.Heap[name].offset, true);
       const isRoom = () => field("metaEnd") - field("metaNext") >= c.THREAD_SIZE;
@@ -35,6 +48,33 @@ export const alone = {
       ...times(8, () => ({ attached: false, steps: [] })),
       { attached: false, mortal: true, steps: [["attach", BASE, keyOf(9), 0, 1], malloc(512), malloc(64)] },
     ],
+    expect: ({ deaths }, field) => (deaths.length || field("metadataPages") <= 7 ? null : `${field("metadataPages")} pages of metadata`),
+  },
+  "alone, the first of the smallest blocks": {
+    about: "a header with a long bitmap, and a page of such headers",
+    growth: 2,
+    threads: [{ vcpu: 0, mortal: true, steps: [malloc(8), freeOf(0)] }],
+  },
+  "alone, one of three spans": {
+    about: "the last block of a span is taken while others of its class stand in the same list",
+    prepare(call) {
+      const blocks = times(6, () => call(0, "malloc", 4096)).sort((a, b) => a - b);
+      blocks.forEach((block, i) => i % 2 || call(0, "free", block));
+    },
+    threads: [{ vcpu: 0, mortal: true, steps: [malloc(4096)] }],
+  },
+  "alone, long runs": {
+    about: "large blocks are cut from a run of more than 32 pages",
+    pages: 6,
+    threads: [{ vcpu: 0, mortal: true, steps: [malloc(33000), malloc(33000), freeOf(0)] }],
+  },
+  "alone, a second leaf": {
+    about: "a growth beyond what the first leaf covers, which makes the second of its own pages",
+    ...secondLeaf(0),
+  },
+  "alone, a second leaf elsewhere": {
+    about: "the same, and a free page that is older becomes the leaf",
+    ...secondLeaf(1),
   },
   "alone, a batch given": {
     about: "a full list gives a batch to the transfer cache, and trim all that is left",
@@ -77,14 +117,27 @@ export const alone = {
       },
     ],
   },
+  "alone, a large block lengthened where it is": {
+    about: "into free pages behind it",
+    pages: 3,
+    prepare(call) {
+      const [, low, high] = times(3, () => call(0, "malloc", 33000)); // behind the first there are headers
+      call(0, "free", high);
+      return low;
+    },
+    threads: [{ vcpu: 0, mortal: true, steps: (block) => [["realloc", block, 45000], malloc(512), freeOf(0)] }],
+  },
   "alone, rebind": {
     about: "spans with blocks, a large block and free pages change their node: all of them or, after a death, none",
-    nodes: 2,
-    prepare: (call) => [512, 33000, 4096].forEach((size) => call(0, "malloc", size)),
+    nodes: 3,
+    prepare(call) {
+      [512, 33000, 4096].forEach((size) => call(0, "malloc", size));
+      call(0, "rebind", FIRST_PAGE + 15, 1, 2); // a rebind before, to yet another node
+    },
     threads: [{ vcpu: 0, mortal: true, steps: [["rebind", FIRST_PAGE, 15, 1]] }],
     expect(machine) {
       const nodes = machine.prelude.filter(({ call: [name] }) => name === "malloc").map(({ result }) => nodeInLabel(machine, result));
-      const whole = nodes.every((node) => node === nodes[0]) && (machine.deaths.length || nodes[0] === 1);
+      const whole = nodes.every((node) => node === nodes[0]) && (nodes[0] === 1 || (machine.deaths.length && nodes[0] === 0));
       return whole ? null : `spans are labelled ${nodes}`;
     },
   },
@@ -101,9 +154,9 @@ export const alone = {
       },
       idle(1),
     ],
-    expect(machine) {
-      const distance = machine.view.getUint8(BASE + c.DISTANCES + 1);
-      return machine.deaths.length || distance === 30 ? null : `the distance is ${distance}`;
+    expect(machine, field) {
+      const found = `${machine.view.getUint8(BASE + c.DISTANCES + 1)} to the other of ${field("nodes")} nodes`;
+      return machine.deaths.length || found === "30 to the other of 1 nodes" ? null : found;
     },
   },
   "alone, coming and going": {

@@ -31,6 +31,30 @@ const EQUIVALENT = [
     /^skip i32\.atomic\.store offset=92 in page-source\/grow #3/,
     "a growth refused is refused for ever in a memory with a maximum, so it is never taken for one that came about",
   ],
+  [
+    /^split i32\.atomic\.rmw\.cmpxchg in reap\/takeFromDead /,
+    "only a waiter may write the word of a dead holder's lock meanwhile, to say that it waits: what is written says so in any case",
+  ],
+  [
+    /^swap i32\.(store offset=8|atomic\.store8 offset=6144) with the write after it in page-heap\/placePage #1/,
+    "counts of pages, under the page heap's lock: who takes that over counts again",
+  ],
+  [
+    /^swap i32\.atomic\.store with the write after it in page-heap\/makeSpan #1/,
+    "tags come before the label: under the page heap's lock, and who takes that over clears the tags of free pages",
+  ],
+  [
+    /^swap i32\.atomic\.store offset=8 with the write after it in central\/takeBatch #1/,
+    "a count of batches: under the list's lock, and who takes that over counts again",
+  ],
+  [
+    /^swap i32\.atomic\.store offset=7680 with the write after it in reap\/attach #1/,
+    "records are counted before one can be found: a death before either loses it as well",
+  ],
+  [
+    /^swap i32\.atomic\.store with the write after it in reap\/attach #1/,
+    "a new record observes the topology before it is anybody's: it has nothing yet that a reaper would look for",
+  ],
   [/^swap i64\.store offset=80 with the write after it in central\/returnBlocks/, "a statistic comes after the carry"],
   [
     /^split i64\.atomic\.rmw\.and offset=5632 in reap\/freeSlot /,

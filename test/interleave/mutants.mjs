@@ -20,6 +20,9 @@ const LAST = new URL("results/mutants.json", import.meta.url);
 const LITTLE = { maxStates: 1000, rounds: 50, runs: 60, races: false };
 const MUCH = { maxStates: 4000, runs: 200, races: true };
 const DEEP = 12;
+/** What is left then: of so few, nearly all. */
+const MOST = { maxStates: 40_000, runs: 1000, races: false };
+const DEEPEST = 5;
 /** Milliseconds after which a mutant that keeps a worker busy is given up. */
 const PATIENCE = 240_000;
 /** --quick tries one mutant in so many of the text, and none that must be compiled. */
@@ -33,14 +36,18 @@ const same = (a) => (b) => a.name === b.name && a.kills === b.kills;
 const text = isMainThread ? null : await releaseText();
 const mutants = isMainThread ? null : new Map([...textMutants(text), ...sourceMutants()].map((mutant) => [mutant.name, mutant]));
 
-/** Tries the mutant `name` until an exploration of `order` fails: all a little, then some of those that were not exhausted by it. */
+/** Tries the mutant `name` until an exploration of `order` fails: all a little, then some of those that were not exhausted by it, then a few. */
 export async function perform({ name, order }) {
   const began = performance.now();
   const built = loadHeap(await linesOf(mutants.get(name)), text);
   const tries = { explorations: 0, states: 0, runs: 0 };
   const open = [];
-  for (const limits of [LITTLE, MUCH]) {
-    for (const exploration of limits === LITTLE ? order : spread(open, DEEP)) {
+  for (const [limits, list] of [
+    [LITTLE, () => order],
+    [MUCH, () => spread(open, DEEP)],
+    [MOST, () => open.slice(0, DEEPEST)],
+  ]) {
+    for (const exploration of list()) {
       const result = attempt(built, { ...exploration, ...limits });
       ++tries.explorations;
       tries.states += result.states;

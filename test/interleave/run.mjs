@@ -11,6 +11,9 @@ import { performAll } from "./pool.mjs";
 import { mixes, scenarios } from "./scenarios.mjs";
 import { explore, retell } from "./task.mjs";
 
+/** Characters of a schedule that nobody wants in a terminal. */
+const LONG = 10_000;
+
 const built = isMainThread ? null : loadHeap(await releaseText());
 
 /** An exploration, in a worker. */
@@ -57,7 +60,9 @@ function describe({ name, kills }, { threads, calls, states, runs, outcome, race
   if (error) return `${name}: ${error}`;
   const size = runs ? `${runs} runs` : `${states} states`;
   const line = `${name.padEnd(38)} ${kills} deaths  ${threads} threads, ${calls} calls  ${size.padStart(14)}  ${races} races meant  ${outcome}`;
-  return failure ? `${line}\n    ${failure}\n    --scenario "${name}" --kills ${kills} --replay "${trace}"` : line;
+  if (!failure) return line;
+  const again = trace.length > LONG ? `a schedule of ${trace.length} characters: --json has it` : `--replay "${trace}"`;
+  return `${line}\n    ${failure}\n    --scenario "${name}" --kills ${kills} ${again}`;
 }
 
 const summarize = (results, states, failed, seconds) => ({

@@ -6,7 +6,7 @@
 
 import { alone } from "./alone.mjs";
 import { BASE, keyOf } from "./heap.mjs";
-import { constants as c } from "./layout.mjs";
+import { constants as c, structs } from "./layout.mjs";
 import {
   FIRST_PAGE,
   allPagesKnown,
@@ -22,6 +22,11 @@ import {
   received,
   times,
 } from "./steps.mjs";
+
+/** Reaps thread `id`, as often as it takes. */
+const reap = (id) => ({ make: ["reap", keyOf(id)], again: (result) => result === 0xffffffff });
+/** Thread `id` has died with a lock of the Heap, and somebody may wait for it. */
+const hold = ({ view }, lock, id) => view.setUint32(BASE + structs.Heap[lock].offset, ((id + 1) << 1) | 1, true);
 
 /** name -> what heapScenario (heap.mjs) takes, and what it is about. */
 export const scenarios = {
@@ -102,6 +107,17 @@ export const scenarios = {
       { vcpu: 2, steps: (blocks) => [freed(blocks[1])] },
     ],
   },
+  "remote queue, two receivers": {
+    about: "two threads of node 1 refill while two batches wait there",
+    nodes: 2,
+    pages: 4,
+    prepare: (call) => times(2, () => call(1, "malloc", 16384)).forEach((block) => call(0, "free", block)),
+    threads: [
+      { vcpu: 0, steps: [] },
+      { vcpu: 1, mortal: true, steps: [malloc(16384)] },
+      { vcpu: 3, steps: [malloc(16384)] },
+    ],
+  },
   "page source": {
     about: "two threads grow the memory at once",
     growth: 4,
@@ -151,6 +167,26 @@ export const scenarios = {
       { vcpu: 0, mortal: true, steps: [malloc(33000)] },
     ],
   },
+  "a limit for a node": {
+    about: "one thread limits a node while another takes the first block there: both make its arena",
+    nodes: 2,
+    pages: 4,
+    threads: [
+      { vcpu: 0, mortal: true, steps: [["setNodeLimit", 1, 100]] },
+      { vcpu: 1, mortal: true, steps: [malloc(512)] },
+    ],
+  },
+  "large blocks on a node": {
+    about: "two threads want pages of the same node, one of them not its own",
+    nodes: 2,
+    pages: 4,
+    growth: 2,
+    prepare: (call) => [call(0, "malloc", 33000), call(1, "malloc", 33000)],
+    threads: [
+      { vcpu: 0, mortal: true, steps: [["mallocOnNode", 33000, 1]] },
+      { vcpu: 1, mortal: true, steps: ([, block]) => [malloc(33000), freed(block)] },
+    ],
+  },
   "frees put off": {
     about: "a thread that may not sleep frees large blocks while another has the page heap: it keeps them until it trims",
     growth: 4,
@@ -189,6 +225,15 @@ export const scenarios = {
       { vcpu: 2, steps: [["settle"]] },
     ],
     expect: (machine) => isUpToDate(machine, 2),
+  },
+  "topology page, one handler": {
+    about: "a vCPU moves while its thread observes it",
+    nodes: 2,
+    threads: [
+      { vcpu: 0, mortal: true, steps: [["setVcpuNode", 2, 1]] },
+      { vcpu: 2, steps: [["settle"]] },
+    ],
+    expect: (machine) => isUpToDate(machine, 1),
   },
   "nodes vanish": {
     about: "a node vanishes while a thread on it allocates: others adopt what it had",
@@ -281,9 +326,36 @@ export const scenarios = {
     },
     threads: [
       { vcpu: 0, steps: [] },
-      ...times(2, (i) => ({ vcpu: 0, mortal: i === 0, steps: [{ make: ["reap", keyOf(0)], again: (result) => result === 0xffffffff }] })),
+      ...times(2, (i) => ({ vcpu: 0, mortal: i === 0, steps: [reap(0)] })),
     ],
     expect: ({ deaths }, field) => (deaths.length || field("reaped") === 1 ? null : `reaped ${field("reaped")} times`),
+  },
+  "reaping, of a dead reaper": {
+    about: "two threads take over from one that died while it reaped",
+    prepare: (_, machine) => hold(machine, "reapLock", 0),
+    threads: [
+      { vcpu: 0, steps: [] },
+      ...times(2, (i) => ({ vcpu: 0, mortal: i === 0, steps: [reap(0)] })),
+    ],
+    expect: ({ deaths }, field) => (deaths.length || field("reaped") === 1 ? null : `reaped ${field("reaped")} times`),
+  },
+  "reaping, of two with a lock": {
+    about: "the lock that the reaper wants is another dead thread's: it is to ask again after that one",
+    prepare: (_, machine) => hold(machine, "pageHeapLock", 1),
+    threads: [
+      { vcpu: 0, steps: [] },
+      { vcpu: 0, steps: [] },
+      { vcpu: 0, steps: [["reap", keyOf(0)], ["reap", keyOf(1)], reap(0)] },
+    ],
+  },
+  "reaping, then going on": {
+    about: "who has reaped waits for locks again",
+    prepare: (call) => times(2, (i) => call(i + 1, "malloc", 512)),
+    threads: [
+      { vcpu: 0, steps: [] },
+      { vcpu: 0, mortal: true, steps: [reap(0), malloc(512)] },
+      { vcpu: 0, steps: [malloc(512)] },
+    ],
   },
   "a block on a node": {
     about: "one thread wants a block on a given node, which another allocates from",

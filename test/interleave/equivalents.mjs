@@ -49,7 +49,7 @@ const EQUIVALENT = [
   ],
   [
     /^swap i32\.atomic\.store offset=7680 with the write after it in reap\/attach #1/,
-    "records are counted before one can be found: a death before either loses it as well",
+    "a count of records: who takes the page heap's lock over counts again",
   ],
   [
     /^swap i32\.atomic\.store with the write after it in reap\/attach #1/,

@@ -324,19 +324,13 @@ export const scenarios = {
     prepare(call) {
       times(3, () => call(0, "malloc", 512)).forEach((block) => call(0, "free", block));
     },
-    threads: [
-      { vcpu: 0, steps: [] },
-      ...times(2, (i) => ({ vcpu: 0, mortal: i === 0, steps: [reap(0)] })),
-    ],
+    threads: [{ vcpu: 0, steps: [] }, ...times(2, (i) => ({ vcpu: 0, mortal: i === 0, steps: [reap(0)] }))],
     expect: ({ deaths }, field) => (deaths.length || field("reaped") === 1 ? null : `reaped ${field("reaped")} times`),
   },
   "reaping, of a dead reaper": {
     about: "two threads take over from one that died while it reaped",
     prepare: (_, machine) => hold(machine, "reapLock", 0),
-    threads: [
-      { vcpu: 0, steps: [] },
-      ...times(2, (i) => ({ vcpu: 0, mortal: i === 0, steps: [reap(0)] })),
-    ],
+    threads: [{ vcpu: 0, steps: [] }, ...times(2, (i) => ({ vcpu: 0, mortal: i === 0, steps: [reap(0)] }))],
     expect: ({ deaths }, field) => (deaths.length || field("reaped") === 1 ? null : `reaped ${field("reaped")} times`),
   },
   "reaping, of two with a lock": {

@@ -53,7 +53,7 @@ export function textMutants(lines) {
 const at = ({ offset }) => (offset ? ` offset=${offset}` : "");
 const isStore = ({ kind }) => kind === Kind.Store || kind === Kind.PlainStore;
 
-/** Every instruction: { fn, index, line, op: its memory operation, if it has one, point: line of the next one of its function that has, or -1 }. */
+/** Every instruction: { fn, index, line, op: its memory operation, if it has one, point: line of the next one of its function that has, or null }. */
 function readInstructions(lines) {
   const start = new Map();
   const out = [];
@@ -67,10 +67,10 @@ function readInstructions(lines) {
     const fn = /^ \(func (\S+)/.exec(lines[start.get(name)])[1];
     out.push({ fn, name, index, line, op: parseOperation(line, lines[index + 1]), start: start.get(name) });
   });
-  let next = { fn: null, index: -1 };
+  let next = { fn: null, index: null };
   for (const instruction of out.toReversed()) {
     if (instruction.op) next = instruction;
-    instruction.point = next.fn === instruction.fn ? next.index : -1;
+    instruction.point = next.fn === instruction.fn ? next.index : null;
   }
   return out;
 }

@@ -107,6 +107,16 @@ export const scenarios = {
       { vcpu: 2, steps: (blocks) => [freed(blocks[1])] },
     ],
   },
+  "remote queue, one block": {
+    about: "one of the two blocks of a span goes home and is given out again at once",
+    nodes: 2,
+    pages: 4,
+    prepare: (call) => times(2, () => call(1, "malloc", 20480)),
+    threads: [
+      { vcpu: 0, mortal: true, steps: ([block]) => [freed(block)] },
+      { vcpu: 1, steps: [malloc(20480)] },
+    ],
+  },
   "remote queue, two receivers": {
     about: "two threads of node 1 refill while two batches wait there",
     nodes: 2,

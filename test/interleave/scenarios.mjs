@@ -86,6 +86,7 @@ export const scenarios = {
     about: "two blocks freed on another node go home while their node refills",
     nodes: 2,
     pages: 4,
+    growth: 4,
     prepare(call) {
       const [one, two] = times(2, () => call(1, "malloc", 8192));
       call(0, "free", one);
@@ -100,6 +101,7 @@ export const scenarios = {
     about: "two threads of node 0 send blocks to node 1, where one refills",
     nodes: 2,
     pages: 4,
+    growth: 4,
     prepare: (call) => times(3, () => call(1, "malloc", 16384)),
     threads: [
       { vcpu: 0, mortal: true, steps: (blocks) => [freed(blocks[0])] },
@@ -107,20 +109,26 @@ export const scenarios = {
       { vcpu: 2, steps: (blocks) => [freed(blocks[1])] },
     ],
   },
-  "remote queue, one block": {
-    about: "one of the two blocks of a span goes home and is given out again at once",
+  "remote queue, blocks of one span": {
+    about: "two of the three blocks of a span go home, and one of them is given out again at once",
     nodes: 2,
     pages: 4,
-    prepare: (call) => times(2, () => call(1, "malloc", 20480)),
+    growth: 4,
+    prepare(call) {
+      const [one, two] = times(3, () => call(1, "malloc", 10240));
+      call(0, "free", one);
+      return two;
+    },
     threads: [
-      { vcpu: 0, mortal: true, steps: ([block]) => [freed(block)] },
-      { vcpu: 1, steps: [malloc(20480)] },
+      { vcpu: 0, mortal: true, steps: (two) => [freed(two)] },
+      { vcpu: 1, steps: [malloc(10240)] },
     ],
   },
   "remote queue, two receivers": {
     about: "two threads of node 1 refill while two batches wait there",
     nodes: 2,
     pages: 4,
+    growth: 4,
     prepare: (call) => times(2, () => call(1, "malloc", 16384)).forEach((block) => call(0, "free", block)),
     threads: [
       { vcpu: 0, steps: [] },
@@ -181,6 +189,7 @@ export const scenarios = {
     about: "one thread limits a node while another takes the first block there: both make its arena",
     nodes: 2,
     pages: 4,
+    growth: 4,
     threads: [
       { vcpu: 0, mortal: true, steps: [["setNodeLimit", 1, 100]] },
       { vcpu: 1, mortal: true, steps: [malloc(512)] },
@@ -249,6 +258,7 @@ export const scenarios = {
     about: "a node vanishes while a thread on it allocates: others adopt what it had",
     nodes: 2,
     pages: 4,
+    growth: 4,
     prepare: (call) => [call(1, "malloc", 16384), call(1, "malloc", 512)],
     threads: [
       { vcpu: 0, mortal: true, steps: ([block]) => [freed(block), ["setNodes", 1]] },
@@ -452,6 +462,7 @@ export const mixes = {
     about: "two producers and two consumers pass blocks in a ring",
     nodes: 2,
     pages: 4,
+    growth: 4,
     threads: times(4, (i) => ({
       vcpu: i,
       mortal: i < 2,

@@ -3,7 +3,7 @@
 
 import { BASE, keyOf } from "./heap.mjs";
 import { constants as c, structs } from "./layout.mjs";
-import { FIRST_PAGE, allPagesKnown, drain, fill, freeOf, freed, malloc, nodeInLabel, times } from "./steps.mjs";
+import { FIRST_PAGE, allPagesKnown, drain, fill, freeOf, freed, idleSpan, malloc, nodeInLabel, times } from "./steps.mjs";
 
 const idle = (vcpu) => ({ vcpu, steps: [] });
 
@@ -62,6 +62,16 @@ export const alone = {
       blocks.forEach((block, i) => i % 2 || call(0, "free", block));
     },
     threads: [{ vcpu: 0, mortal: true, steps: [malloc(4096)] }],
+  },
+  "alone, the last block of a span": {
+    about: "a span that is all inside again is released, by a reaper too",
+    prepare(call) {
+      const [one, two] = times(2, () => call(0, "malloc", 4096));
+      call(0, "free", one);
+      return two;
+    },
+    threads: [{ vcpu: 0, mortal: true, steps: (two) => [freed(two), ["malloc_trim", 0]] }],
+    expect: idleSpan,
   },
   "alone, long runs": {
     about: "large blocks are cut from a run of more than 32 pages",

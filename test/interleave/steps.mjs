@@ -48,6 +48,20 @@ export function misplaced(machine, block) {
   return label === node ? null : `block ${block} lies on node ${node}, its label says ${label}`;
 }
 
+/** For the end of a scenario in which no lock was out of reach: names a small span that has no block outside. */
+export function idleSpan(machine) {
+  const word = (at) => machine.view.getUint32(at, true);
+  const entries = word(BASE + c.ROOT) + c.LEAF_ENTRIES;
+  const { blocks } = structs.ClassInfo;
+  for (let page = FIRST_PAGE; page < (machine.pages * 65536) >> c.PAGE_SHIFT; ++page) {
+    const header = word(entries + 4 * page);
+    if (header === 0 || header & 1 || word(header) >> 16 !== c.KIND_SMALL) continue;
+    const info = BASE + c.CLASS_INFO + 16 * (word(header) & 0xff);
+    if (word(header + structs.Span.free.offset) === word(info + blocks.offset)) return `the span at page ${page} is idle`;
+  }
+  return null;
+}
+
 /** { length, limit } of the cache list for `size` of the thread in slot `slot`. */
 function cacheOf(machine, slot, size) {
   const word = (at) => machine.view.getUint32(at, true);

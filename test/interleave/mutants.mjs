@@ -127,15 +127,15 @@ async function main() {
 }
 
 /**
- * The explorations for a mutant: the one that killed it last, those that come to its line, or to its function if none does, or all with
- * a death.
+ * The explorations for a mutant: the one that killed it last, those that come to its line, those that come to its function, or if none
+ * does, all with a death.
  */
 function orderFor({ fn, line }, reach, killer) {
   const first = killer ? all.filter(same(killer)) : [];
   const sound = all.filter((_, i) => reach[i].lines.length);
   const exact = all.filter((_, i) => reach[i].lines.includes(line));
   const near = all.filter((_, i) => reach[i].functions.includes(fn));
-  const rest = [exact, near, sound.filter(({ kills }) => kills)].find(({ length }) => length);
+  const rest = near.length ? [...exact, ...near] : sound.filter(({ kills }) => kills);
   return [...first, ...rest].filter((exploration, i, list) => list.findIndex(same(exploration)) === i);
 }
 

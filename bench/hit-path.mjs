@@ -20,6 +20,7 @@ const { values } = parseArgs({
 });
 const processes = Number(values.processes);
 const rounds = Number(values.rounds);
+if (!(processes >= 1 && rounds >= 1)) throw new RangeError("--processes and --rounds must be at least 1");
 
 const BARE = 65536 + 64; // the bare list's blocks
 const TABLE = 512 * 1024; // blocks a pattern keeps

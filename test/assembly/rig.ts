@@ -1,6 +1,6 @@
 // A heap for the suites, below as-pect's own data (16 MiB). One instance has one set of globals, so threads take turns in them.
 
-import { Thread } from "../../assembly/layout";
+import { SLOTS, Thread } from "../../assembly/layout";
 import { bindThread, heap, mayBlock, self, setHome, theHeap, thread } from "../../assembly/instance";
 import { pageOf, tagFor } from "../../assembly/page-map";
 import { poolHeader, takeHeader } from "../../assembly/metadata";
@@ -114,4 +114,12 @@ export function expectProblem(code: u32): void {
   reset();
   walk();
   expect<bool>(found(code)).toBe(true);
+}
+
+/** Word of slot `i`: key, generation and state of its thread. */
+export function slotWord(i: usize): u64 {
+  return load<u64>(heap + (i << 3), SLOTS);
+}
+export function stateOf(i: usize): u32 {
+  return <u32>(slotWord(i) & 0xff);
 }

@@ -2,7 +2,8 @@
 // Every mutant of operators.mjs must fail some scenario, without or with a death, but those in equivalents.mjs. --quick tries a
 // sample. results/mutants.json, which --out wrote last, says which exploration to begin with.
 
-import { existsSync, readFileSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
+import { dirname } from "node:path";
 import { parseArgs } from "node:util";
 import { isMainThread } from "node:worker_threads";
 import { cached, compile } from "./compile.mjs";
@@ -102,6 +103,7 @@ async function main() {
   });
   const lines = await releaseText();
   const listed = [...textMutants(lines), ...sourceMutants()].filter(({ name }) => name.includes(values.mutant));
+  if (!listed.length) throw new Error(`no mutant is called "${values.mutant}"`);
   const chosen = values.quick ? listed.filter(({ name, make }, i) => make && i % QUICK_STEP === 0 && !reasonFor(name)) : listed;
   const { reach } = await cached("reach", async () => {
     const built = loadHeap(lines);
@@ -159,6 +161,7 @@ function report(results, { json, out, quick }, seconds) {
   const mutants = results
     .map((result) => ({ ...result, outcome: outcomeOf(result), ms: Math.round(result.ms) }))
     .sort((a, b) => (a.name < b.name ? -1 : 1));
+  if (out) mkdirSync(dirname(out), { recursive: true });
   if (out) writeFileSync(out, `${JSON.stringify({ summary, mutants }, null, 1)}\n`);
   if (json) console.log(JSON.stringify({ summary, mutants }));
   else {

@@ -3,7 +3,8 @@
 // Each scenario is searched without and with a death, the mixes run on random schedules, and races are looked for in all of them.
 // --quick bounds the states of each search. A failure prints a schedule that replays. --out keeps the results as a table.
 
-import { writeFileSync } from "node:fs";
+import { mkdirSync, writeFileSync } from "node:fs";
+import { dirname } from "node:path";
 import { parseArgs } from "node:util";
 import { isMainThread } from "node:worker_threads";
 import { loadHeap, releaseText } from "./heap.mjs";
@@ -32,6 +33,7 @@ async function main() {
     },
   });
   const names = Object.keys({ ...scenarios, ...mixes }).filter((name) => name.includes(values.scenario));
+  if (!names.length) throw new Error(`no scenario is called "${values.scenario}": scenarios.mjs and alone.mjs name them`);
   if (values.replay) {
     const { outcome, lines } = retell(loadHeap(await releaseText()), names[0], Number(values.kills), values.replay);
     console.log([...lines, `=> ${outcome}`].join("\n"));
@@ -46,11 +48,13 @@ async function main() {
   const seconds = Math.round((performance.now() - began) / 1000);
   const failed = results.filter(({ failure, error }) => failure ?? error).length;
   const states = results.reduce((sum, result) => sum + (result.states ?? 0), 0);
-  if (values.out)
+  if (values.out) {
+    mkdirSync(dirname(values.out), { recursive: true });
     writeFileSync(
       values.out,
       `${JSON.stringify({ summary: summarize(results, states, failed, seconds), table: results.map(row) }, null, 1)}\n`,
     );
+  }
   if (values.json) console.log(JSON.stringify(results));
   else console.log(`${results.length} explorations, ${states} states; ${failed} failed; ${seconds} s`);
   process.exitCode = failed ? 1 : 0;

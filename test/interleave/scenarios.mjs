@@ -28,6 +28,22 @@ const reap = (id) => ({ make: ["reap", keyOf(id)], again: (result) => result ===
 /** Thread `id` has died with a lock of the Heap, and somebody may wait for it. */
 const hold = ({ view }, lock, id) => view.setUint32(BASE + structs.Heap[lock].offset, ((id + 1) << 1) | 1, true);
 
+/** Node 1 has `count` blocks out; two of them, a batch, are freed on node 0, and node 1 wants one. */
+const goHome = (count, size) => ({
+  nodes: 2,
+  pages: 4,
+  growth: 4,
+  prepare(call) {
+    const [one, two] = times(count, () => call(1, "malloc", size));
+    call(0, "free", one);
+    return two;
+  },
+  threads: [
+    { vcpu: 0, mortal: true, steps: (two) => [freed(two)] },
+    { vcpu: 1, mortal: true, steps: [malloc(size)] },
+  ],
+});
+
 /** name -> what heapScenario (heap.mjs) takes, and what it is about. */
 export const scenarios = {
   ...alone,
@@ -84,18 +100,7 @@ export const scenarios = {
   },
   "remote queue": {
     about: "two blocks freed on another node go home while their node refills",
-    nodes: 2,
-    pages: 4,
-    growth: 4,
-    prepare(call) {
-      const [one, two] = times(2, () => call(1, "malloc", 8192));
-      call(0, "free", one);
-      return two;
-    },
-    threads: [
-      { vcpu: 0, mortal: true, steps: (two) => [freed(two)] },
-      { vcpu: 1, mortal: true, steps: [malloc(8192)] },
-    ],
+    ...goHome(2, 8192),
   },
   "remote queue, two senders": {
     about: "two threads of node 0 send blocks to node 1, where one refills",
@@ -111,18 +116,7 @@ export const scenarios = {
   },
   "remote queue, blocks of one span": {
     about: "two of the three blocks of a span go home, and one of them is given out again at once",
-    nodes: 2,
-    pages: 4,
-    growth: 4,
-    prepare(call) {
-      const [one, two] = times(3, () => call(1, "malloc", 10240));
-      call(0, "free", one);
-      return two;
-    },
-    threads: [
-      { vcpu: 0, mortal: true, steps: (two) => [freed(two)] },
-      { vcpu: 1, steps: [malloc(10240)] },
-    ],
+    ...goHome(3, 10240),
   },
   "remote queue, two receivers": {
     about: "two threads of node 1 refill while two batches wait there",

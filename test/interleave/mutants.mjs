@@ -114,7 +114,7 @@ async function main() {
     if (!reach[i].lines.length) process.stderr.write(`fails without a mutant, left out: ${all[i].name}, ${all[i].kills} deaths\n`);
   const last = existsSync(LAST) ? JSON.parse(readFileSync(LAST, "utf8")).mutants : [];
   const killers = new Map(last.map(({ name, by }) => [name, by]));
-  const tasks = chosen.map(({ name, fn, line }) => ({ name, order: orderFor({ fn, line }, reach, killers.get(name)) }));
+  const tasks = chosen.map(({ name, fn, line }) => ({ name, order: orderFor({ name, fn, line }, reach, killers.get(name)) }));
   const began = performance.now();
   const results = [];
   await performAll(import.meta.url, tasks, {
@@ -129,16 +129,16 @@ async function main() {
 }
 
 /**
- * The explorations for a mutant: the one that killed it last, those that come to its line, those that come to its function, or if none
- * does, all with a death.
+ * The explorations for a mutant: the one that killed it last, those that come to its line, those that come to another line of its function,
+ * and all others, of which some may come to a line that only calls; not those for a mutant that nothing is expected to tell.
  */
-function orderFor({ fn, line }, reach, killer) {
+function orderFor({ name, fn, line }, reach, killer) {
   const first = killer ? all.filter(same(killer)) : [];
   const sound = all.filter((_, i) => reach[i].lines.length);
   const exact = all.filter((_, i) => reach[i].lines.includes(line));
   const near = all.filter((_, i) => reach[i].functions.includes(fn));
-  const rest = near.length ? [...exact, ...near] : sound.filter(({ kills }) => kills);
-  return [...first, ...rest].filter((exploration, i, list) => list.findIndex(same(exploration)) === i);
+  const rest = reasonFor(name) && near.length ? [] : sound;
+  return [...first, ...exact, ...near, ...rest].filter((exploration, i, list) => list.findIndex(same(exploration)) === i);
 }
 
 const outcomeOf = ({ failure, error, reason }) =>

@@ -149,11 +149,12 @@ export class Machine {
     }
   }
 
-  /** A thread that reads the same word over and over waits for somebody to write it. True: it was found out. */
+  /** A thread that reads the same word over and over, and stores nothing, waits for somebody to write it. True: it was found out. */
   isCircling(thread, op) {
     if (++this.circle < CIRCLE) return false;
     if (this.circle === CIRCLE) this.visits = new Map();
     if (this.circle > RUNAWAY) return this.fail(`thread ${thread.id} runs without end in ${thread.call[0]}`);
+    if (!isRead(op.kind)) this.visits.clear();
     const key = op.point * 0x100000000 + op.address;
     const visits = (this.visits.get(key) ?? 0) + 1;
     this.visits.set(key, visits);

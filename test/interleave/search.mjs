@@ -7,6 +7,9 @@ import { Status } from "./thread.mjs";
 import { explain } from "./races.mjs";
 import { sample } from "./sample.mjs";
 
+/** Rounds of a thread that only reads the same word, more than anybody spins before it sleeps. */
+const PATIENCE = 300;
+
 /**
  * Searches a machine's states, with up to `kills` deaths of threads that are not immortal.
  * Returns { status: "exhausted" | "bounded" | "failed", states, transitions, ends, failure, trace, races, words }.
@@ -133,15 +136,15 @@ class Search {
       const step = this.step(thread, this.passed + (ended ? 1 : 0), ended);
       if (machine.contention.learned) return null;
       if (machine.outcome) return { why: machine.outcome, state: n, step };
-      // A thread that has only read, and is back where it was, differs in how long it will go on waiting, if at all.
+      // A thread that has only read, and is back where it was, differs in how long it will go on waiting, if at all; unless it counts
+      // something else, as a walk over all pages does.
       const back = thread.op.point === point && thread.op.address === address && thread.op.kind === kind && point >= 0;
-      if (!back || machine.wrote || (kind !== Kind.Load && kind !== Kind.PlainLoad)) {
+      if (!back || spins === PATIENCE || machine.wrote || (kind !== Kind.Load && kind !== Kind.PlainLoad)) {
         this.add(n, step);
         this.forkDeath(thread, step);
         for (const woken of machine.woken) this.forkDeath(woken, step);
         return null;
       }
-      if (spins === 300) return null;
     }
   }
 

@@ -5,7 +5,6 @@ const EQUIVALENT = [
     /^split i32\.atomic\.rmw\.add offset=(28|132|136|224) in (reap\/(attach|reap)|topology\/(beginWrite|endWrite|bumpEpoch)) /,
     "a lock is held wherever these words are written: the page heap's (28, records), the topology's (132, sequence; 136, epoch), the reapers' (224, reaped)",
   ],
-  [/^skip i32\.atomic\.store offset=28 in lock\/acquireSlowNoInline #2/, "a lock named in vain costs a wake-up in vain"],
   [
     /^swap i32\.store offset=24 with the write after it in (large\/freeDeferred|remote\/\w+|thread-cache\/detach|central\/takeBatch) /,
     "the carry heads its list still, and is void; and between moves carryEnd is 0 or the sentinel, where any chain ends",

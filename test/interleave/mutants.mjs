@@ -26,6 +26,8 @@ const MOST = { maxStates: 40_000, runs: 1000, races: false };
 const DEEPEST = 5;
 /** Milliseconds after which a mutant that keeps a worker busy is given up. */
 const PATIENCE = 240_000;
+/** Characters of a schedule that nobody reads. */
+const LONG = 1000;
 /** --quick tries one mutant in so many of the text, and none that must be compiled. */
 const QUICK_STEP = 6;
 
@@ -152,6 +154,12 @@ function describe(result) {
   return `${outcomeOf(result).padEnd(10)} ${name}${where ? `\n${" ".repeat(26)}${where.slice(0, 160)}` : ""}`;
 }
 
+/** A line a mutant, without schedules too long to read. */
+function table(summary, mutants) {
+  const rows = mutants.map((mutant) => JSON.stringify(mutant.trace?.length > LONG ? { ...mutant, trace: undefined } : mutant));
+  return `{"summary":${JSON.stringify(summary)},"mutants":[\n${rows.join(",\n")}\n]}\n`;
+}
+
 function report(results, { json, out, quick }, seconds) {
   const count = (outcome) => results.filter((result) => outcomeOf(result) === outcome).length;
   const killed = count("killed");
@@ -162,7 +170,7 @@ function report(results, { json, out, quick }, seconds) {
     .map((result) => ({ ...result, outcome: outcomeOf(result), ms: Math.round(result.ms) }))
     .sort((a, b) => (a.name < b.name ? -1 : 1));
   if (out) mkdirSync(dirname(out), { recursive: true });
-  if (out) writeFileSync(out, `${JSON.stringify({ summary, mutants }, null, 1)}\n`);
+  if (out) writeFileSync(out, table(summary, mutants));
   if (json) console.log(JSON.stringify({ summary, mutants }));
   else {
     for (const result of wrong) console.log(describe(result));

@@ -15,3 +15,12 @@ export {
   NumaHeap,
   type Policy,
 } from "./heap/numa-heap.js";
+export { formatCpuList, parseCpuList } from "./topology/cpu-list.js";
+export { apply, type Change, diff } from "./topology/diff.js";
+export { TopologyError, type TopologyErrorCode } from "./topology/errors.js";
+export { formatTopology } from "./topology/format.js";
+export { assertFitsHeap, HEAP_LIMITS } from "./topology/limits.js";
+export { type Preset, type PresetName, presets } from "./topology/presets.js";
+export { distance, memoryOfNode, nearestNodes, nodeById, nodeOfAddress, nodeOfCpu } from "./topology/queries.js";
+export type { MemoryRange, OwnedRange } from "./topology/ranges.js";
+export { flatTopology, parseTopology, type Topology, type TopologyNode } from "./topology/topology.js";

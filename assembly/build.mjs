@@ -13,6 +13,7 @@ const MODULES = [
   ["heap", "index", "release"],
   ["heap.hardened", "index-hardened", "hardened"],
   ["heap.debug", "index", "debug"],
+  ["heap.guest", "index-guest", "guest"],
   ["create", "create", "release"],
   ["inspect", "inspect", "fast"],
   ["replay", "replay", "fast"],

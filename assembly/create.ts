@@ -6,6 +6,7 @@ import {
   ARENA_SIZE,
   Arena,
   DISTANCES,
+  Heap,
   HEAP_BYTES,
   LEAF_BYTES,
   LEAF_SHIFT,
@@ -13,6 +14,7 @@ import {
   MAX_NODES,
   MAX_VCPUS,
   NO_LEAF,
+  PAGE_LIMIT,
   PAGE_SHIFT,
   PAGE_SIZE,
   ROOT,
@@ -28,6 +30,40 @@ import { writeSizeClasses } from "./size-class";
  * before this has returned 0; other answers are an errno.
  */
 export function create(base: usize, end: usize, limitPages: u32, nodes: u32, flags: u32): i32 {
+  return format(base, end, limitPages, nodes, flags, 0);
+}
+
+/**
+ * As `create`, for a heap under a guest kernel (heap.guest.wasm): [base, end) are frames that are the heap's already, and it may claim any
+ * of the machine's `frames` frames beyond them. The page map covers them all at once. `owner` and the tables: see Heap.
+ */
+export function createInFrames(
+  base: usize,
+  end: usize,
+  limitPages: u32,
+  nodes: u32,
+  frames: u32,
+  owner: u32,
+  frameOwners: u32,
+  frameNodes: u32,
+  frameTouchers: u32,
+  vcpuTruth: u32,
+): i32 {
+  if (frames > PAGE_LIMIT || frames < pageOf(end) || owner > 127) return EINVAL;
+  const error = format(base, end, limitPages, nodes, 0, frames);
+  if (error) return error;
+  const h = changetype<Heap>(base);
+  h.frames = frames;
+  h.frameOwner = owner;
+  h.frameOwners = frameOwners;
+  h.frameNodes = frameNodes;
+  h.frameTouchers = frameTouchers;
+  h.vcpuTruth = vcpuTruth;
+  return 0;
+}
+
+/** Formats the heap, with a page map of at least the pages below `mapped`. */
+function format(base: usize, end: usize, limitPages: u32, nodes: u32, flags: u32, mapped: u32): i32 {
   if (base < 65536 || ((base | end) & 0xffff) != 0 || end <= base || nodes == 0 || nodes > MAX_NODES) return EINVAL;
   if (<u64>end > (<u64>memory.size()) << 16) return ENOMEM;
   bindHeap(base);
@@ -36,7 +72,7 @@ export function create(base: usize, end: usize, limitPages: u32, nodes: u32, fla
   const first = pageOf(base);
   if (limitPages < pages) return EINVAL;
   // [head | leaf of the first pages | arena of node 0 | metadata ...] in as many pages as that needs
-  const leaves = ((first + pages - 1) >> LEAF_SHIFT) - (first >> LEAF_SHIFT) + 1;
+  const leaves = ((max<u32>(first + pages, mapped) - 1) >> LEAF_SHIFT) - (first >> LEAF_SHIFT) + 1;
   const leafAt = (base + HEAP_BYTES + 63) & ~63;
   const arenaAt = leafAt + leaves * LEAF_BYTES;
   const metaAt = arenaAt + ARENA_SIZE;

@@ -149,6 +149,12 @@ function bestFit(arena: usize, pages: u32): u32 {
   return best;
 }
 
+/** First page of one of the shortest free runs of `node`, 0 if it has none. */
+export function anyRun(node: u32): u32 {
+  const arena = arenaOf(node);
+  return arena ? bestFit(arena, 1) : 0;
+}
+
 /**
  * Takes `pages` adjacent free pages of `node` off the lists: their first page, or 0. At the end of the memory, long ones come last: short ones
  * that are wanted meanwhile lie before them, and a long run that is free again can be lengthened by growth.

@@ -58,10 +58,18 @@ export class Heap {
   nodes: u32;
   /** Atomic, written under pageHeapLock: thread records made, the most threads there were at a time. */
   records: u32;
-  unused0: u64;
+  // -- under a guest kernel, written once, at create; else 0
+  /** Frames of the virtual machine. */
+  frames: u32;
+  /** Addresses of the kernel's tables, a byte a frame each: owner, node, who touched it first (frame-source.ts). */
+  frameOwners: u32;
+  frameNodes: u32;
+  frameTouchers: u32;
+  /** Address of a byte a vCPU: the node it really runs on. */
+  vcpuTruth: u32;
+  /** What this heap is in the owner bytes. */
+  frameOwner: u32;
   unused1: u64;
-  unused2: u64;
-  unused3: u64;
 
   // -- cache line 1: the back end, all of it under pageHeapLock
   pageHeapLock: u32;

@@ -24,6 +24,7 @@ import { FINE, MAX_SMALL, CLASSES, classInfo, classOf, classOfFine } from "./siz
 import { classOfTag, nodeOfTag, tagFor, tagOf } from "./page-map";
 import { countNode, drainNode, fetch, flushCache, freeRemote, overflow, refill, returnCarry } from "./thread-cache";
 import { allocateLarge, allocateLargeOnNode, freeDeferred, freeLarge, largeSpan, pagesFor, resizeLarge } from "./large";
+import { releaseFrames } from "./frame-source";
 import { observe } from "./topology";
 import { MISALIGNED, reportBadCall } from "./bad-call";
 
@@ -223,10 +224,11 @@ export function posix_memalign(out: usize, alignment: usize, size: usize): i32 {
 }
 
 /** Gives everything cached within reach back to the page heap: 1 if that freed pages. the pad is accepted for C's sake. */
-export function malloc_trim(_pad: usize): i32 {
+export function malloc_trim(pad: usize): i32 {
   if (!enter()) return 0;
   const before = theHeap().freePages;
   reclaim();
+  if (isDefined(GUEST_BUILD)) return releaseFrames(pagesFor(pad)) ? 1 : 0;
   return theHeap().freePages > before ? 1 : 0;
 }
 

@@ -1,5 +1,5 @@
 // Where pages come from: a range given at the start, then memory.grow. Others may grow the same memory, so only what
-// memory.grow answers counts. All of it under pageHeapLock.
+// memory.grow answers counts. Under a guest kernel they come from frame-source.ts instead. All of it under pageHeapLock.
 
 import {
   Arena,
@@ -19,6 +19,7 @@ import {
 import { heap, theHeap } from "./instance";
 import { addressOf, arenaOf, isOwnedLeaf, leafOf, nodeOfPage, setEntry } from "./page-map";
 import { fileFree, freeRunEndingAt, takeRun } from "./free-run";
+import { growByFrames, recoverFrames } from "./frame-source";
 
 /** Beside what is wanted, a growth takes 1/2^GROWTH_SHIFT of what the heap owns then. */
 const GROWTH_SHIFT: u32 = 7;
@@ -28,6 +29,7 @@ const GROWTH_SHIFT: u32 = 7;
  * False if a limit of the heap, the node or the memory stands against it.
  */
 export function grow(node: u32, pages: u32): bool {
+  if (isDefined(GUEST_BUILD)) return growByFrames(node, pages);
   const h = theHeap();
   const arena = changetype<Arena>(arenaOf(node));
   const before = <u32>memory.size() * PAGES_PER_GROWTH;
@@ -149,6 +151,10 @@ export function fileClaimed(first: u32, pages: u32): void {
 
 /** After the death of a thread that grew the memory: claims its pages if they are known to be the heap's, else reports them. */
 export function recoverGrowth(exclusive: bool): void {
+  if (isDefined(GUEST_BUILD)) {
+    recoverFrames();
+    return;
+  }
   const h = theHeap();
   const pages = h.growPages;
   if (pages == 0) return;

@@ -44,7 +44,7 @@ import {
 } from "./instance";
 import { RANK_CENTRAL, RANK_PAGE_HEAP, RANK_QUEUE, RANK_REAP, RANK_TOPOLOGY, acquire, release } from "./lock";
 import { CLASSES } from "./size-class";
-import { arenaOf, pageOf, tagOf } from "./page-map";
+import { arenaOf, pageOf, tagFor, tagOf } from "./page-map";
 import { assertEmpty } from "./invariants";
 import { metadata } from "./metadata";
 import { rebuildPageHeap, releaseSpan, spanAt } from "./page-heap";
@@ -119,6 +119,24 @@ export function attach(base: usize, key: u32, vcpu: u32, flags: u32): u32 {
   }
   setError(ENOMEM);
   return 0;
+}
+
+/**
+ * Makes this instance the thread of this key, which was attached over another memory of these bytes: after a live migration. The thread
+ * must have been between two calls. Its id, or 0 with an errno.
+ */
+export function resume(base: usize, key: u32, flags: u32): u32 {
+  bindHeap(base);
+  const found = self == 0 && atomic.load<u32>(base) == MAGIC ? slotOfKey(key) : 0;
+  if (found == 0) {
+    setError(EINVAL);
+    return 0;
+  }
+  const record = recordOf(found - 1);
+  bindThread(record, found, (flags & THREAD_MAY_BLOCK) != 0);
+  setHome(tagFor(changetype<Thread>(record).home, 1), changetype<Thread>(record).epoch);
+  setError(0);
+  return found;
 }
 
 function makeRecord(slot: u32): usize {

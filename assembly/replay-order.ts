@@ -4,7 +4,7 @@
 // The worker with the lowest index waits for neither (the events before its own are done), so all of them end.
 
 import {
-  CONTROL_ABORT,
+  CONTROL_STOP,
   CONTROL_SLEEPERS,
   CONTROL_TICK,
   CONTROL_WINDOW,
@@ -42,22 +42,22 @@ export function bindOrder(controlAddress: usize, workerAddress: usize): void {
 
 // @ts-ignore: decorator
 @inline
-function aborted(): bool {
-  return atomic.load<u32>(control, CONTROL_ABORT) != 0;
+function isStopped(): bool {
+  return atomic.load<u32>(control, CONTROL_STOP) != 0;
 }
 
-/** Waits until event `index` is inside the window. False: the replay was aborted. */
+/** Waits until event `index` is inside the window. False: everybody stops. */
 // @ts-ignore: decorator
 @inline
 export function enterWindow(index: u32): bool {
   if (index >= nextPublish) {
     publish(index);
-    if (aborted()) return false;
+    if (isStopped()) return false;
   }
   return index <= bound || enterWindowSlowNoInline(index);
 }
 
-/** Waits until event `after` - 1 has handed over `object`. False: the replay was aborted. */
+/** Waits until event `after` - 1 has handed over `object`. False: everybody stops. */
 // @ts-ignore: decorator
 @inline
 export function awaitObject(object: usize, after: u32, index: u32): bool {
@@ -108,7 +108,7 @@ function enterWindowSlowNoInline(index: u32): bool {
     const least = slowest();
     bound = least + window;
     if (index <= least + window / 2) break;
-    running = !aborted();
+    running = !isStopped();
     if (!running) break;
     parkNoInline(control + CONTROL_TICK, tick);
   }
@@ -125,7 +125,7 @@ function awaitObjectSlowNoInline(object: usize, after: u32, index: u32): bool {
   while (true) {
     const seen = atomic.load<u32>(object, OBJECT_SEQUENCE);
     if ((seen & ~SOMEBODY_SLEEPS) == after) return true;
-    if (aborted()) return false;
+    if (isStopped()) return false;
     if ((seen & SOMEBODY_SLEEPS) != 0 || atomic.cmpxchg<u32>(object, seen, seen | SOMEBODY_SLEEPS, OBJECT_SEQUENCE) == seen) {
       parkNoInline(object + OBJECT_SEQUENCE, seen | SOMEBODY_SLEEPS);
     }

@@ -4,16 +4,19 @@
 // An event goes through phases, each stored before it begins, so that whoever replaces a terminated worker knows what
 // was in hand (resume, below). Only a death in PHASE_CALL leaves a question open; its object is abandoned.
 
-import { VCPU_NODE } from "./layout";
+import { PAGE_SHIFT, VCPU_NODE } from "./layout";
 import { damage, dirt, fill, INTACT } from "./replay-pattern";
 import { awaitObject, bindOrder, enterWindow, handOver, publish } from "./replay-order";
 import {
   CONTROL_FLAGS,
+  CONTROL_FRAME_TRUTH,
   CONTROL_HEAP,
   CONTROL_LIVE,
   CONTROL_OBJECT_COUNT,
   CONTROL_OBJECTS,
   CONTROL_ROUND,
+  CONTROL_TOUCHERS,
+  CONTROL_VCPU_TRUTH,
   CONTROL_WORKERS,
   DONE,
   EVENT_AFTER,
@@ -99,6 +102,10 @@ const FREE: u32 = 4;
 const EXIT: u32 = 5;
 
 let heap: usize = 0;
+/** Node of each vCPU. */
+let vcpuNodes: usize = 0;
+let frameTruth: usize = 0;
+let touchers: usize = 0;
 let control: usize = 0;
 let worker: usize = 0;
 let objects: usize = 0;
@@ -110,6 +117,10 @@ function bind(controlAddress: usize, workerAddress: usize): void {
   control = controlAddress;
   worker = workerAddress;
   heap = load<u32>(control, CONTROL_HEAP);
+  vcpuNodes = load<u32>(control, CONTROL_VCPU_TRUTH);
+  if (vcpuNodes == 0) vcpuNodes = heap + VCPU_NODE;
+  frameTruth = load<u32>(control, CONTROL_FRAME_TRUTH);
+  touchers = load<u32>(control, CONTROL_TOUCHERS);
   objects = load<u32>(control, CONTROL_OBJECTS);
   round = load<u32>(control, CONTROL_ROUND);
   const flags = load<u32>(control, CONTROL_FLAGS);
@@ -118,7 +129,7 @@ function bind(controlAddress: usize, workerAddress: usize): void {
   bindOrder(control, worker);
 }
 
-/** Runs the worker's events from where its record says. True: all done; false: aborted. */
+/** Runs the worker's events from where its record says. True: all done; false: stopped. */
 export function run(controlAddress: usize, workerAddress: usize): bool {
   bind(controlAddress, workerAddress);
   const count = load<u32>(worker, WORKER_COUNT);
@@ -214,7 +225,7 @@ function allocateObject(event: usize, word: u32, object: usize, id: u32, index: 
     return;
   }
   record(object, block, size, 0, size);
-  increment(heapNodeOf(block) == trueNode() ? WORKER_LOCAL : WORKER_REMOTE);
+  increment(trueNodeOf(block) == trueNode() ? WORKER_LOCAL : WORKER_REMOTE);
   const alignment: u32 = (word & 7) == ALIGNED ? 1 << (word >> EVENT_ALIGNMENT_SHIFT) : 1;
   if (!expectPlace(index, block, size, alignment)) {
     abandon(object);
@@ -242,7 +253,7 @@ function freeObject(object: usize, id: u32, index: u32): void {
   const block = <usize>load<u32>(object, OBJECT_ADDRESS);
   const size = load<u32>(object, OBJECT_SIZE);
   if (verify) expectPattern(FAILURE_DAMAGED_AT_FREE, index, block, size, id);
-  if (heapNodeOf(block) != trueNode()) increment(WORKER_REMOTE_FREES);
+  if (trueNodeOf(block) != trueNode()) increment(WORKER_REMOTE_FREES);
   store<u32>(worker, PHASE_CALL, WORKER_PHASE);
   account(-(<i64>size));
   heapFree(block);
@@ -295,11 +306,25 @@ function settleBlock(object: usize, id: u32, index: u32): void {
   fill(block, kept, load<u32>(object, OBJECT_SIZE), id, round);
 }
 
-/** Node of the vCPU this worker stands for, by the topology page: not what its thread has heard of. */
+/** Node of the vCPU this worker stands for, as it is: not what its thread has heard of. */
 // @ts-ignore: decorator
 @inline
 function trueNode(): i32 {
-  return atomic.load<u8>(heap + load<u32>(worker, WORKER_VCPU), VCPU_NODE);
+  return atomic.load<u8>(vcpuNodes + load<u32>(worker, WORKER_VCPU));
+}
+
+/** Node a block's first byte lies on, as it is. */
+// @ts-ignore: decorator
+@inline
+function trueNodeOf(block: usize): i32 {
+  return frameTruth == 0 ? heapNodeOf(block) : frameNodeOf(block);
+}
+
+function frameNodeOf(block: usize): i32 {
+  const frame = block >> PAGE_SHIFT;
+  const backed: i32 = atomic.load<u8>(frameTruth + frame);
+  if (backed) return backed - 1;
+  return touchers ? <i32>atomic.load<u8>(touchers + frame) - 1 : heapNodeOf(block);
 }
 
 // @ts-ignore: decorator

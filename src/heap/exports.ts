@@ -3,6 +3,8 @@
 export interface HeapExports {
   attach(base: number, key: number, vcpu: number, flags: number): number;
   detach(): number;
+  /** Of heap.guest.wasm only. */
+  resume?(base: number, key: number, flags: number): number;
   reap(key: number): number;
   malloc(size: number): number;
   free(ptr: number): void;
@@ -33,6 +35,18 @@ export interface HeapExports {
 
 export interface CreateExports {
   create(base: number, end: number, limitPages: number, nodes: number, flags: number): number;
+  createInFrames(
+    base: number,
+    end: number,
+    limitPages: number,
+    nodes: number,
+    frames: number,
+    owner: number,
+    frameOwners: number,
+    frameNodes: number,
+    frameTouchers: number,
+    vcpuTruth: number,
+  ): number;
 }
 
 /** Flags of attach and create. */

@@ -6,13 +6,14 @@ export interface HeapModules {
   readonly inspect: WebAssembly.Module;
 }
 
-/** Which build of the allocator: `hardened` finds interior, double and late frees and overflows; `debug` asserts the lock order. */
+/** Which build of the allocator: `hardened` finds interior, double and late frees and overflows; `debug` asserts invariants and the lock order. */
 export type HeapBuild = "release" | "hardened" | "debug";
 
-const FILES: Record<HeapBuild | "create" | "inspect", URL> = {
+const FILES: Record<HeapBuild | "guest" | "create" | "inspect", URL> = {
   release: new URL("../heap.wasm", import.meta.url),
   hardened: new URL("../heap.hardened.wasm", import.meta.url),
   debug: new URL("../heap.debug.wasm", import.meta.url),
+  guest: new URL("../heap.guest.wasm", import.meta.url),
   create: new URL("../create.wasm", import.meta.url),
   inspect: new URL("../inspect.wasm", import.meta.url),
 };

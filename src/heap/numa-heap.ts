@@ -34,6 +34,23 @@ export interface CreateOptions {
   mayBlock?: boolean;
 }
 
+/** A heap within a virtual machine: its pages are frames of that machine's memory, which its guest's kernel shares out. */
+export interface FramesOptions extends AttachOptions {
+  readonly memory: WebAssembly.Memory;
+  /** [base, end): frames that are the heap's already, on node 0 as far as it knows. Multiples of 64 KiB. */
+  readonly base: number;
+  readonly end: number;
+  /** Most bytes the heap may claim, its own structs included. */
+  readonly maximumBytes: number;
+  readonly nodes: number;
+  /** Frames of 8 KiB of the machine. */
+  readonly frames: number;
+  /** What the heap is in the owner bytes, and the addresses of the kernel's tables (guest/frame-table.ts). */
+  readonly owner: number;
+  readonly tables: { readonly owners: number; readonly nodes: number; readonly touchers: number; readonly vcpuTruth: number };
+  readonly vcpu?: number;
+}
+
 export interface AttachOptions {
   /**
    * This thread may sleep while another holds a lock. Default: it may, unless it is a browser's page. A thread that may not is told
@@ -78,19 +95,27 @@ export function isSupported(): { supported: true } | { supported: false; reason:
   };
 }
 
+/** The handle of the thread that has made the heap. */
+function firstHandle(memory: WebAssembly.Memory, modules: HeapModules, base: number, vcpu: number): HeapHandle {
+  const keys = new SharedArrayBuffer(4);
+  new Int32Array(keys)[0] = 1;
+  const name = `numaheap-${Date.now().toString(36)}-${Math.random().toString(36).slice(2)}`;
+  return { memory, modules, base, abiVersion: ABI_VERSION, key: 1, vcpu, keys, claimed: new SharedArrayBuffer(4), name };
+}
+
 /** A browser's page may not sleep on a lock; workers and Node's threads may. */
 const mayBlockHere = (): boolean => typeof document === "undefined";
 
 export class NumaHeap implements Disposable {
-  readonly memory: WebAssembly.Memory;
-  readonly #exports: HeapExports;
-  readonly #inspector: Inspector;
+  #exports: HeapExports;
+  #inspector: Inspector;
   #handle: HeapHandle;
+  readonly #mayBlock: boolean;
   #attached = true;
   #release: () => void = () => {};
 
-  private constructor(handle: HeapHandle, exports: HeapExports) {
-    this.memory = handle.memory;
+  private constructor(handle: HeapHandle, exports: HeapExports, mayBlock: boolean) {
+    this.#mayBlock = mayBlock;
     this.#handle = handle;
     this.#exports = exports;
     this.#inspector = inspect(handle.memory, handle.base, handle.modules.inspect);
@@ -134,12 +159,22 @@ export class NumaHeap implements Disposable {
     const limit = Math.floor(maximumBytes / HEAP_PAGE);
     const error = creator.create(base, end, limit, nodes, options.memory ? 0 : HEAP_GROWS_ALONE);
     if (error !== 0) throw errorOf(error, "create");
-    const keys = new SharedArrayBuffer(4);
-    new Int32Array(keys)[0] = 1;
-    const name = `numaheap-${Date.now().toString(36)}-${Math.random().toString(36).slice(2)}`;
-    const modules = { heap, inspect: inspectModule };
-    const handle = { memory, modules, base, abiVersion: ABI_VERSION, key: 1, vcpu, keys, claimed: new SharedArrayBuffer(4), name };
-    return NumaHeap.attach(handle, options);
+    return NumaHeap.attach(firstHandle(memory, { heap, inspect: inspectModule }, base, vcpu), options);
+  }
+
+  /**
+   * Makes a heap out of frames of a virtual machine and attaches this thread to it.
+   * @throws {HeapError} NUMAHEAP_INVALID_ARGUMENT, NUMAHEAP_OUT_OF_MEMORY
+   */
+  static async createInFrames(options: FramesOptions): Promise<NumaHeap> {
+    const { memory, base, end, maximumBytes, nodes, frames, owner, tables, vcpu = 0 } = options;
+    const [heap, inspectModule, create] = await Promise.all([loadModule("guest"), loadModule("inspect"), loadModule("create")]);
+    const creator = (await WebAssembly.instantiate(create, { env: { memory } })).exports as unknown as CreateExports;
+    const limit = Math.floor(maximumBytes / HEAP_PAGE);
+    const { owners, nodes: nodeTable, touchers, vcpuTruth } = tables;
+    const error = creator.createInFrames(base, end, limit, nodes, frames, owner, owners, nodeTable, touchers, vcpuTruth);
+    if (error !== 0) throw errorOf(error, "createInFrames");
+    return NumaHeap.attach(firstHandle(memory, { heap, inspect: inspectModule }, base, vcpu), options);
   }
 
   /**
@@ -168,9 +203,30 @@ export class NumaHeap implements Disposable {
       Atomics.store(claimed, 0, 0);
       throw errorOf(exports.errno(), "attach");
     }
-    const heap = new NumaHeap(handle, exports);
+    const heap = new NumaHeap(handle, exports, mayBlock);
     heap.#release = release;
     return heap;
+  }
+
+  /** The memory the heap lives in. */
+  get memory(): WebAssembly.Memory {
+    return this.#handle.memory;
+  }
+
+  /**
+   * Goes on over `memory`, which holds the bytes of this heap's: that of the machine's new host, after a live migration. Views of before
+   * show the old memory. Only for heaps within a virtual machine, while this thread is in no call.
+   * @throws {HeapError} NUMAHEAP_INVALID_ARGUMENT
+   */
+  async moveOver(memory: WebAssembly.Memory): Promise<void> {
+    this.#use();
+    const handle = { ...this.#handle, memory };
+    const exports = (await WebAssembly.instantiate(handle.modules.heap, { env: { memory } })).exports as unknown as HeapExports;
+    if (!exports.resume) throw new HeapError("NUMAHEAP_INVALID_ARGUMENT", "moveOver: only a heap within a virtual machine can move");
+    if (exports.resume(handle.base, handle.key, this.#mayBlock ? MAY_BLOCK : 0) === 0) throw errorOf(exports.errno(), "moveOver");
+    this.#handle = handle;
+    this.#exports = exports;
+    this.#inspector = inspect(memory, handle.base, handle.modules.inspect);
   }
 
   /** A handle for one more thread, which runs on `vcpu` (default: its key). Post it, and let the thread attach. */

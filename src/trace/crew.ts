@@ -31,7 +31,7 @@ export class Seat {
 
   constructor(
     private readonly script: URL,
-    private readonly common: Omit<ReplayWorkerData, "key">,
+    private common: Omit<ReplayWorkerData, "key">,
     private readonly nextKey: () => number,
   ) {}
 
@@ -55,6 +55,12 @@ export class Seat {
   command(command: ReplayCommand): Promise<ReplayAnswer | undefined> {
     this.worker!.postMessage(command);
     return this.answer();
+  }
+
+  /** The worker, which must be idle, and whoever replaces it go on over another memory. */
+  async moveTo(memory: WebAssembly.Memory): Promise<void> {
+    this.common = { ...this.common, memory };
+    await this.command(memory);
   }
 
   /** Terminates the worker wherever it is and waits until its death is confirmed. True: a command was cut off by it. */

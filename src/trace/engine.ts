@@ -16,6 +16,8 @@ export interface Modules {
 export interface HeapExports {
   attach(base: number, key: number, vcpu: number, flags: number): number;
   detach(): number;
+  /** Of heap.guest.wasm only. */
+  resume?(base: number, key: number, flags: number): number;
   reap(key: number): number;
   errno(): number;
   free(ptr: number): void;

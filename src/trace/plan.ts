@@ -1,6 +1,7 @@
 // How a trace is shared out among workers and laid down in memory below the heap.
 
 import { EXIT, type Trace } from "./format.js";
+import type { Ground } from "./ground.js";
 import * as L from "./replay-layout.js";
 
 /** Events of one trace thread that stay together where it is dealt out to several workers. */
@@ -68,7 +69,7 @@ export interface Area {
   readonly objects: number;
   readonly objectCount: number;
   readonly events: number;
-  /** First byte behind it all, a multiple of 64 KiB: the heap begins here. */
+  /** First byte behind it all, a multiple of 64 KiB. */
   readonly end: number;
 }
 
@@ -89,16 +90,25 @@ export function histogramsOf(area: Area, workers: number, worker: number): numbe
   return area.control + L.CONTROL_BYTES + workers * L.WORKER_BYTES + worker * 2 * L.HISTOGRAM_BYTES;
 }
 
-/** Writes events and records into `buffer`, which covers the area. */
-export function writePlan(buffer: SharedArrayBuffer, area: Area, trace: Trace, dealt: Deal, flags: number): void {
+/** Writes events and records for the heap at `heapBase` into `buffer`, which covers the area. `truth`: see Ground. */
+export function writePlan(
+  buffer: SharedArrayBuffer,
+  area: Area,
+  trace: Trace,
+  dealt: Deal,
+  { heapBase, flags, truth }: { heapBase: number; flags: number; truth?: Ground["truth"] },
+): void {
   const words = new Uint32Array(buffer, 0, area.end >> 2);
   const { workers, workerOf, after, handsOver, counts } = dealt;
-  words[(area.control + L.CONTROL_HEAP) >> 2] = area.end;
+  words[(area.control + L.CONTROL_HEAP) >> 2] = heapBase;
   words[(area.control + L.CONTROL_WORKERS) >> 2] = workers;
   words[(area.control + L.CONTROL_FLAGS) >> 2] = flags;
   words[(area.control + L.CONTROL_OBJECTS) >> 2] = area.objects;
   words[(area.control + L.CONTROL_OBJECT_COUNT) >> 2] = area.objectCount;
   words[(area.control + L.CONTROL_WINDOW) >> 2] = WINDOW;
+  words[(area.control + L.CONTROL_VCPU_TRUTH) >> 2] = truth?.vcpus ?? 0;
+  words[(area.control + L.CONTROL_FRAME_TRUTH) >> 2] = truth?.frames ?? 0;
+  words[(area.control + L.CONTROL_TOUCHERS) >> 2] = truth?.touchers ?? 0;
 
   const cursors: number[] = [];
   let stream = area.events;

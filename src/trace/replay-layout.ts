@@ -5,16 +5,23 @@
 export const CONTROL_HEAP = 0; // address of the heap's head
 export const CONTROL_WORKERS = 4;
 export const CONTROL_FLAGS = 8;
-/** Atomic: not 0 = everybody stops at the next event. */
-export const CONTROL_ABORT = 12;
+/** Atomic: not 0 = everybody stops at the next event; who is told to run again goes on from there. */
+export const CONTROL_STOP = 12;
 export const CONTROL_OBJECTS = 16; // address of the object table
 export const CONTROL_OBJECT_COUNT = 20;
 /** Time the trace is run; part of the pattern, so that a block of an earlier round never passes for one of this. */
 export const CONTROL_ROUND = 24;
-/** Most events a worker may be ahead of the slowest. */
-export const CONTROL_WINDOW = 28;
+/**
+ * On a virtual machine, addresses of what is really so, a byte each: node of a vCPU; 1 + node of a frame, 0 = not backed yet; 1 + node it
+ * was first touched from, which counts for a frame not backed yet (0 = the heap's map does). 0 = the heap's topology page is the truth.
+ */
+export const CONTROL_VCPU_TRUTH = 28;
+export const CONTROL_FRAME_TRUTH = 32;
+export const CONTROL_TOUCHERS = 36;
 /** Atomic i64: requested bytes that are live. */
 export const CONTROL_LIVE = 40;
+/** Most events a worker may be ahead of the slowest. */
+export const CONTROL_WINDOW = 56;
 /** Atomic: workers asleep because they are too far ahead, and the word they sleep on. */
 export const CONTROL_SLEEPERS = 48;
 export const CONTROL_TICK = 52;

@@ -18,27 +18,37 @@ export interface ReplayWorkerData {
   readonly key: number;
 }
 
-export type ReplayCommand = "run" | "freeRest" | "detach";
+/** A memory: the thread goes on over that one, which holds the bytes of the one before. */
+export type ReplayCommand = "run" | "freeRest" | "detach" | WebAssembly.Memory;
 
-/** Answer to a command; `ready` once attached. Times in ms since the epoch. */
+/** Answer to a command. Times in ms since the epoch. */
 export interface ReplayAnswer {
-  readonly done: "ready" | ReplayCommand;
+  /** Of "run": false if it was stopped before the last event. */
+  readonly finished: boolean;
   readonly start: number;
   readonly end: number;
 }
 
 const { modules, memory, heapBase, control, record, part, key } = workerData as ReplayWorkerData;
 const port = parentPort!;
-const { heap, replay } = await instantiate(modules, memory);
+let { heap, replay } = await instantiate(modules, memory);
 const clock = (): number => performance.timeOrigin + performance.now();
 
 if (heap.attach(heapBase, key, part, MAY_BLOCK) === 0) throw errorOf(heap.errno(), `worker ${part} cannot attach to the heap`);
-port.on("message", (command: ReplayCommand) => {
+
+async function moveTo(other: WebAssembly.Memory): Promise<void> {
+  ({ heap, replay } = await instantiate(modules, other));
+  if (heap.resume!(heapBase, key, MAY_BLOCK) === 0) throw errorOf(heap.errno(), `worker ${part} cannot go on over another memory`);
+}
+
+port.on("message", async (command: ReplayCommand) => {
   const start = clock();
-  if (command === "run") replay.run(control, record);
+  let finished = true;
+  if (command === "run") finished = replay.run(control, record) !== 0;
   else if (command === "freeRest") replay.freeRest(control, record, part);
-  else heap.detach();
-  port.postMessage({ done: command, start, end: clock() } satisfies ReplayAnswer);
+  else if (command === "detach") heap.detach();
+  else await moveTo(command);
+  port.postMessage({ finished, start, end: clock() } satisfies ReplayAnswer);
   if (command === "detach") port.close();
 });
-port.postMessage({ done: "ready", start: clock(), end: clock() } satisfies ReplayAnswer);
+port.postMessage({ finished: true, start: clock(), end: clock() } satisfies ReplayAnswer);

@@ -5,12 +5,13 @@ import { Worker } from "node:worker_threads";
 import { errorOf } from "../heap/errors.js";
 import { inspect, type HeapStats, type Inspector, type UnaccountedBlock } from "../heap/inspect.js";
 import { CrewError, pause, Seat, watch } from "./crew.js";
-import { compile, type Engine, HEAP_PAGE, instantiate, type Modules, WASM_PAGE } from "./engine.js";
+import { type Engine, HEAP_PAGE, instantiate, WASM_PAGE } from "./engine.js";
 import { FREE, REALLOC, type Trace } from "./format.js";
+import { type Ground, type GroundMaker, ownGround } from "./ground.js";
 import { type Area, deal, type Deal, histogramsOf, layOut, resetRound, workerRecord, writePlan } from "./plan.js";
 import { seeded } from "./random.js";
 import * as L from "./replay-layout.js";
-import { type CutOffCall, describeFailure, quantiles, type ReplayResult, unexplained } from "./report.js";
+import { type CutOffCall, failuresOf, latencyOf, type ReplayResult, unexplained } from "./report.js";
 import type { StormAnswer, StormData } from "./storm-worker.js";
 
 /** Most workers; the heap has room for as many threads and a few more. */
@@ -21,9 +22,6 @@ export const DEFAULT_NODES = 4;
 /** 4 GiB less a page of WebAssembly. */
 export const DEFAULT_MAX_MEMORY = 2 ** 32 - WASM_PAGE;
 
-const HEAP_GROWS_ALONE = 1;
-const HOST_KEY = 1;
-const STORM_KEY = 2;
 /** Kills spread over one round, about. */
 const KILLS_PER_ROUND = 20;
 
@@ -45,6 +43,8 @@ export interface ReplayOptions {
   latency?: boolean;
   /** Called a few times a second while events run. */
   onProgress?: (progress: ReplayProgress) => void;
+  /** Asked after every round: whether to run the trace once more. */
+  again?: () => boolean;
 }
 
 export interface ReplayProgress {
@@ -82,11 +82,13 @@ export async function replayTrace(trace: Trace, options: ReplayOptions = {}): Pr
   return replay.outcome();
 }
 
-type Four = [WebAssembly.Module, WebAssembly.Module, WebAssembly.Module, WebAssembly.Module];
+type Optional = "onProgress" | "again";
 
-class Replay {
+/** A replay under way, for whoever conducts more than the trace: changes of the machine below, a move to another memory. */
+export class Replay {
   readonly failures: string[] = [];
-  private readonly words: Uint32Array;
+  private memory: WebAssembly.Memory;
+  private words: Uint32Array;
   private readonly seats: Seat[] = [];
   private readonly random: () => number;
   private readonly cutOff: CutOffCall[] = [];
@@ -94,7 +96,8 @@ class Replay {
   private storm: Worker | undefined;
   private readonly blow = new Int32Array(new SharedArrayBuffer(4));
   private dismissed = false;
-  private keys = STORM_KEY;
+  /** While everybody is stopped: resolves when they are to go on. */
+  private interval: Promise<void> | undefined;
   private round = 0;
   private killed = 0;
   /** As of the beginning of the round before. */
@@ -110,19 +113,21 @@ class Replay {
 
   private constructor(
     private readonly trace: Trace,
-    private readonly options: Required<Omit<ReplayOptions, "onProgress">> & Pick<ReplayOptions, "onProgress">,
-    private readonly modules: Modules,
-    private readonly memory: WebAssembly.Memory,
+    private readonly options: Required<Omit<ReplayOptions, Optional>> & Pick<ReplayOptions, Optional>,
+    private readonly ground: Ground,
     private readonly area: Area,
     private readonly dealt: Deal,
-    private readonly host: Engine,
-    private readonly inspector: Inspector,
+    private readonly hostKey: number,
+    private host: Engine,
+    private inspector: Inspector,
   ) {
-    this.words = new Uint32Array(memory.buffer, 0, area.end >> 2);
+    this.memory = ground.memory;
+    this.words = new Uint32Array(ground.memory.buffer, 0, area.end >> 2);
     this.random = seeded(options.seed);
   }
 
-  static async prepare(trace: Trace, given: ReplayOptions): Promise<Replay> {
+  /** Lays the trace down on the ground that `makeGround` makes, by default a memory of its own. */
+  static async prepare(trace: Trace, given: ReplayOptions, makeGround?: GroundMaker): Promise<Replay> {
     const options = {
       threads: Math.min(trace.threads, DEFAULT_WORKERS) || 1,
       nodes: DEFAULT_NODES,
@@ -134,32 +139,20 @@ class Replay {
       latency: false,
       ...given,
     };
-    const dealt = deal(trace, options.threads);
-    const area = layOut(trace, options.threads, WASM_PAGE);
-    const limit = Math.min(Math.floor(options.maxMemory / WASM_PAGE), 65536 - area.end / WASM_PAGE);
-    const memory = new WebAssembly.Memory({ initial: area.end / WASM_PAGE + 1, maximum: area.end / WASM_PAGE + limit, shared: true });
-    const [heap, replay, create, inspector] = (await Promise.all(
-      ["heap.wasm", "replay.wasm", "create.wasm", "inspect.wasm"].map(compile),
-    )) as Four;
-    const creator = (await WebAssembly.instantiate(create, { env: { memory } })).exports as {
-      create(base: number, end: number, limitPages: number, nodes: number, flags: number): number;
-    };
-    const error = creator.create(area.end, area.end + WASM_PAGE, limit * (WASM_PAGE / HEAP_PAGE), options.nodes, HEAP_GROWS_ALONE);
-    if (error !== 0) throw errorOf(error, "the heap cannot be made");
-    writePlan(
-      memory.buffer as unknown as SharedArrayBuffer,
-      area,
-      trace,
-      dealt,
-      (options.verify ? L.FLAG_VERIFY : 0) | (options.latency ? L.FLAG_LATENCY : 0),
-    );
-    const modules = { heap, replay };
+    const { threads, nodes, maxMemory, verify, latency } = options;
+    const dealt = deal(trace, threads);
+    const bytes = layOut(trace, threads, 0).end;
+    const ground = await (makeGround?.(bytes) ?? ownGround(bytes, nodes, maxMemory, threads + 1));
+    const { memory, heapBase, modules, hostVcpu, truth } = ground;
+    const area = layOut(trace, threads, ground.plan);
+    const flags = (verify ? L.FLAG_VERIFY : 0) | (latency ? L.FLAG_LATENCY : 0);
+    writePlan(memory.buffer as unknown as SharedArrayBuffer, area, trace, dealt, { heapBase, flags, ...(truth && { truth }) });
     const host = await instantiate(modules, memory);
-    host.replay.bindHost(area.end);
+    host.replay.bindHost(heapBase);
+    const hostKey = ground.nextKey();
     // No right to block: this thread is the one that deaths are confirmed on.
-    if (host.heap.attach(area.end, HOST_KEY, options.threads + 1, 0) === 0)
-      throw errorOf(host.heap.errno(), "the host cannot attach to the heap");
-    return new Replay(trace, options, modules, memory, area, dealt, host, inspect(memory, area.end, inspector));
+    if (host.heap.attach(heapBase, hostKey, hostVcpu, 0) === 0) throw errorOf(host.heap.errno(), "the host cannot attach to the heap");
+    return new Replay(trace, options, ground, area, dealt, hostKey, host, inspect(memory, heapBase, ground.inspect));
   }
 
   /** Runs the trace, as often as the kills take, and audits the heap. */
@@ -168,14 +161,14 @@ class Replay {
     const script = new URL("./replay-worker.js", import.meta.url);
     for (let part = 0; part < threads; ++part) {
       const common = {
-        modules: this.modules,
+        modules: this.ground.modules,
         memory: this.memory,
-        heapBase: this.area.end,
+        heapBase: this.ground.heapBase,
         control: this.area.control,
         record: workerRecord(this.area, part),
         part,
       };
-      this.seats.push(new Seat(script, common, () => ++this.keys));
+      this.seats.push(new Seat(script, common, () => this.ground.nextKey()));
     }
     await Promise.all(this.seats.map((seat) => seat.start()));
     if (storm > 0) await this.startStorm();
@@ -185,7 +178,8 @@ class Replay {
       await this.runRound();
       this.freeKept(this.auditHeap(`round ${this.round + 1}, with the trace's live objects`), this.cutOff.slice(calls));
       this.stats = this.inspector.stats();
-      last = this.killed >= kill || this.countFailures() > 0 || this.problems.length > 0;
+      const sound = this.countFailures() === 0 && this.problems.length === 0;
+      last = !sound || (this.killed >= kill && !this.options.again?.());
       await this.watched(Promise.all(this.seats.map((seat) => seat.command("freeRest"))), "freeing what is left");
     }
     await Promise.all(this.seats.map((seat) => seat.command("detach")));
@@ -228,8 +222,10 @@ class Replay {
     for (;;) {
       start = Math.min(start, performance.timeOrigin + performance.now());
       const answer = await seat.command("run");
-      if (answer) return { start: Math.min(start, answer.start), end: answer.end };
-      await this.replace(part);
+      if (answer?.finished) return { start: Math.min(start, answer.start), end: answer.end };
+      if (!answer) await this.replace(part);
+      else if (this.dismissed) throw new CrewError("the replay was given up");
+      await this.interval;
     }
   }
 
@@ -291,13 +287,13 @@ class Replay {
   }
 
   private async startStorm(): Promise<void> {
-    const { modules, memory, area, options } = this;
+    const { ground, memory, area, options } = this;
     const { threads: workers, nodes, storm: rate, seed } = options;
     const workerData: StormData = {
-      modules,
+      modules: ground.modules,
       memory,
-      heapBase: area.end,
-      key: STORM_KEY,
+      heapBase: ground.heapBase,
+      key: ground.nextKey(),
       workers,
       nodes,
       rate,
@@ -324,6 +320,46 @@ class Replay {
       this.storm!.once("message", resolve);
       this.storm!.once("error", reject);
     });
+  }
+
+  /** Allocations so far on the node the worker was on then, and on others. */
+  locality(): { local: number; remote: number } {
+    return { local: this.sum(L.WORKER_LOCAL), remote: this.sum(L.WORKER_REMOTE) };
+  }
+
+  /**
+   * Stops everybody between two events, calls `during`, and lets them go on: over the memory it answers, if any, which holds the bytes of
+   * the one before.
+   */
+  async stopFor(during: () => Promise<WebAssembly.Memory | undefined>): Promise<void> {
+    let goOn = (): void => {};
+    this.interval = new Promise((resolve) => (goOn = resolve));
+    const stop = (value: number): void => {
+      Atomics.store(this.words, (this.area.control + L.CONTROL_STOP) >> 2, value);
+      Atomics.add(this.words, (this.area.control + L.CONTROL_TICK) >> 2, 1);
+      Atomics.notify(new Int32Array(this.memory.buffer), (this.area.control + L.CONTROL_TICK) >> 2);
+    };
+    stop(1);
+    try {
+      while (this.seats.some((seat) => seat.busy)) await pause(0);
+      const memory = await during();
+      if (memory) await this.moveTo(memory);
+    } finally {
+      stop(0);
+      this.interval = undefined;
+      goOn();
+    }
+  }
+
+  private async moveTo(memory: WebAssembly.Memory): Promise<void> {
+    const { modules, heapBase, inspect: inspector } = this.ground;
+    this.memory = memory;
+    this.words = new Uint32Array(memory.buffer, 0, this.area.end >> 2);
+    this.host = await instantiate(modules, memory);
+    this.host.replay.bindHost(heapBase);
+    if (this.host.heap.resume!(heapBase, this.hostKey, 0) === 0) throw errorOf(this.host.heap.errno(), "the host cannot go on");
+    this.inspector = inspect(memory, heapBase, inspector);
+    await Promise.all(this.seats.map((seat) => seat.moveTo(memory)));
   }
 
   /** Walks the heap, all being still, and compares it block by block with the object table: the blocks that nobody has. */
@@ -364,7 +400,7 @@ class Replay {
   /** Ends all workers, whatever they are doing, and lets none begin. */
   async dismiss(): Promise<void> {
     this.dismissed = true;
-    Atomics.store(this.words, (this.area.control + L.CONTROL_ABORT) >> 2, 1);
+    Atomics.store(this.words, (this.area.control + L.CONTROL_STOP) >> 2, 1);
     Atomics.store(this.blow, 0, 0);
     await Promise.all([...this.seats.map((seat) => seat.kill()), this.storm?.terminate()]);
   }
@@ -402,21 +438,7 @@ class Replay {
     const { trace, options, area, host, seats } = this;
     const { threads, nodes } = options;
     const view = new DataView(this.memory.buffer);
-    const failures = [...this.failures];
-    seats.forEach((_, part) => {
-      const count = this.field(part, L.WORKER_FAILURES);
-      for (let i = 0; i < Math.min(count, L.FAILURE_SLOTS); ++i) {
-        const at = workerRecord(area, part) + L.WORKER_FAILURE_SLOTS + i * L.FAILURE_BYTES;
-        const [kind, event, address, detail] = [0, 4, 8, 12].map((offset) => view.getUint32(at + offset, true)) as [
-          number,
-          number,
-          number,
-          number,
-        ];
-        failures.push(describeFailure(trace, part, kind, event, address, detail));
-      }
-      if (count > L.FAILURE_SLOTS) failures.push(`worker ${part}: ${count - L.FAILURE_SLOTS} more failures`);
-    });
+    const failures = [...this.failures, ...seats.flatMap((_, part) => failuresOf(view, workerRecord(area, part), trace, part))];
     for (let kind = 1; kind <= 7; ++kind) {
       if (host.replay.badCalls(kind) > 0) failures.push(`the heap counted ${host.replay.badCalls(kind)} bad calls of kind ${kind}`);
     }
@@ -447,24 +469,11 @@ class Replay {
       walk: this.walked && this.problems.length === 0 ? "ok" : this.problems,
       rounds: this.round,
     };
-    if (options.latency) result.latency = this.latency();
-    return result;
-  }
-
-  private latency(): NonNullable<ReplayResult["latency"]> {
-    const views = (which: number): DataView[] =>
-      this.seats.map(
-        (_, part) =>
-          new DataView(
-            this.memory.buffer,
-            histogramsOf(this.area, this.options.threads, part) + which * L.HISTOGRAM_BYTES,
-            L.HISTOGRAM_BYTES,
-          ),
+    if (options.latency)
+      result.latency = latencyOf(
+        this.memory.buffer,
+        seats.map((_, part) => histogramsOf(area, threads, part)),
       );
-    const { samples, ...malloc } = quantiles(views(0));
-    const { p50, p999, max } = quantiles(views(1));
-    const control = { p50, p999, max };
-    const excess = { p50: malloc.p50 - control.p50, p999: malloc.p999 - control.p999, max: malloc.max - control.max };
-    return { samples, malloc, control, excess };
+    return result;
   }
 }

@@ -58,6 +58,30 @@ export interface ReplayResult {
   latency?: Latency;
 }
 
+/** What worker `part`, whose record lies at `record`, wrote down that went wrong, in words. */
+export function failuresOf(view: DataView, record: number, trace: Trace, part: number): string[] {
+  const count = view.getUint32(record + L.WORKER_FAILURES, true);
+  const told = Math.min(count, L.FAILURE_SLOTS);
+  const failures = Array.from({ length: told }, (_, i) => {
+    const at = record + L.WORKER_FAILURE_SLOTS + i * L.FAILURE_BYTES;
+    const word = (offset: number): number => view.getUint32(at + offset, true);
+    return describeFailure(trace, part, word(0), word(4), word(8), word(12));
+  });
+  if (count > told) failures.push(`worker ${part}: ${count - told} more failures`);
+  return failures;
+}
+
+/** The two histograms at each of `addresses` as latencies. */
+export function latencyOf(buffer: ArrayBufferLike, addresses: readonly number[]): Latency {
+  const views = (which: number): DataView[] =>
+    addresses.map((address) => new DataView(buffer, address + which * L.HISTOGRAM_BYTES, L.HISTOGRAM_BYTES));
+  const { samples, ...malloc } = quantiles(views(0));
+  const { p50, p999, max } = quantiles(views(1));
+  const control = { p50, p999, max };
+  const excess = { p50: malloc.p50 - control.p50, p999: malloc.p999 - control.p999, max: malloc.max - control.max };
+  return { samples, malloc, control, excess };
+}
+
 /** A call that was under way when its worker was terminated. */
 export interface CutOffCall {
   readonly op: number;

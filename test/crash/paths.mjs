@@ -6,7 +6,7 @@ const many = (n, call) => Array.from({ length: n }, (_, i) => call(i));
 const ALL_PAGES = 24 * 8;
 const FIRST_PAGE = BASE / 8192;
 
-/** name -> { attached = true, before(stage): state, calls(victim, state, stage) } */
+/** name -> { attached = true, isGuest = false, before(stage): state, calls(victim, state, stage) } */
 export const paths = {
   "refill, first of its class": { calls: (a) => a.malloc(64) },
   "refill from spans": {
@@ -149,5 +149,28 @@ export const paths = {
       a.call("reap", dead);
     },
     alsoDead: [13],
+  },
+  "frames claimed": { isGuest: true, calls: (a) => many(2, () => a.malloc(50_000)) },
+  "frames claimed on a node that has few together": {
+    isGuest: true,
+    before: ({ victim: a }) => a.call("rebind", FIRST_PAGE, ALL_PAGES, 0),
+    calls: (a) => many(3, () => a.take("mallocOnNode", 3000, 1)),
+  },
+  "frames released": {
+    isGuest: true,
+    before: ({ victim: a }) => many(4, () => a.malloc(100_000)).forEach((ptr) => a.free(ptr)),
+    calls: (a) => a.call("malloc_trim", 0),
+  },
+  "frames released, but for a few, and claimed again": {
+    isGuest: true,
+    before: ({ victim: a }) => {
+      const blocks = many(4, () => a.malloc(60_000));
+      a.free(blocks[1]);
+      a.free(blocks[3]);
+    },
+    calls: (a) => {
+      a.call("malloc_trim", 30_000);
+      a.take("calloc", 100_000, 1);
+    },
   },
 };

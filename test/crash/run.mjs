@@ -27,8 +27,8 @@ function dies(actor, k, calls) {
   }
 }
 
-function prepare({ attached = true, before }) {
-  const stage = new Stage();
+function prepare({ attached = true, isGuest, before }) {
+  const stage = new Stage(isGuest);
   if (attached) stage.victim.attach();
   return { stage, state: before?.(stage) };
 }

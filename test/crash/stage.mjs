@@ -6,20 +6,26 @@ import { inspect } from "../../dist/heap/inspect.js";
 import { crashBuild } from "./instrument.mjs";
 
 const moduleOf = (name) => new WebAssembly.Module(readFileSync(new URL(`../../dist/${name}.wasm`, import.meta.url)));
-const modules = { crash: crashBuild(), create: moduleOf("create"), inspect: moduleOf("inspect") };
+const modules = { crash: crashBuild(), guest: crashBuild("heap.guest"), create: moduleOf("create"), inspect: moduleOf("inspect") };
 
 export const BASE = 65536;
 const WASM_PAGE = 65536;
 const PAGES = 6; // of WebAssembly, that the heap begins with
 const LIMIT = 24; // and may grow to
 const GROWS_ALONE = 1;
+const HEAP_PAGE = 8192;
+/** Under a guest kernel: frames of the machine, its tables below the heap, and what the heap is in the owner bytes. */
+const FRAMES = ((1 + LIMIT) * WASM_PAGE) / HEAP_PAGE;
+const [OWNERS, NODES, TOUCHERS, VCPUS] = [8192, 8704, 9216, 9728];
+const OWNER_FREE = 1;
+const OWNER_HEAP = 8;
 
 /** A thread of the heap whose calls are entered in the ledger. */
 class Actor {
   constructor(stage, key, vcpu) {
     this.stage = stage;
     this.key = key;
-    this.raw = new WebAssembly.Instance(modules.crash, { env: { memory: stage.memory } }).exports;
+    this.raw = new WebAssembly.Instance(stage.isGuest ? modules.guest : modules.crash, { env: { memory: stage.memory } }).exports;
     this.vcpu = vcpu;
     /** Blocks a death in the present call may leave unaccounted for. */
     this.inFlight = { blocks: [], extra: 0 };
@@ -72,17 +78,38 @@ class Actor {
 }
 
 export class Stage {
-  constructor() {
-    this.memory = new WebAssembly.Memory({ initial: 1 + PAGES, maximum: 1 + LIMIT, shared: true });
+  /** With a heap of its own memory, or (`isGuest`) one whose pages are frames of a virtual machine. */
+  constructor(isGuest = false) {
+    this.isGuest = isGuest;
+    this.memory = new WebAssembly.Memory({ initial: 1 + (isGuest ? LIMIT : PAGES), maximum: 1 + LIMIT, shared: true });
     this.live = new Set();
     const creator = new WebAssembly.Instance(modules.create, { env: { memory: this.memory } }).exports;
-    if (creator.create(BASE, BASE + PAGES * WASM_PAGE, LIMIT * 8, 2, GROWS_ALONE) !== 0) throw new Error("the heap cannot be made");
+    const end = BASE + PAGES * WASM_PAGE;
+    const error = isGuest
+      ? (this.ownFrames(end), creator.createInFrames(BASE, end, LIMIT * 8, 2, FRAMES, OWNER_HEAP, OWNERS, NODES, TOUCHERS, VCPUS))
+      : creator.create(BASE, end, LIMIT * 8, 2, GROWS_ALONE);
+    if (error !== 0) throw new Error("the heap cannot be made");
     this.inspector = inspect(this.memory, BASE, modules.inspect);
     this.victim = new Actor(this, 11, 0);
     this.reaper = new Actor(this, 12, 0);
     this.survivor = new Actor(this, 13, 1);
     this.reaper.attach();
     this.survivor.attach();
+  }
+
+  /** The kernel's part: frames up to `end` are the heap's, the others free, every eleventh of them on node 1 and every seventh dirty. */
+  ownFrames(end) {
+    this.owners = new Uint8Array(this.memory.buffer, OWNERS, FRAMES);
+    for (let frame = BASE / HEAP_PAGE; frame < FRAMES; ++frame) {
+      this.owners[frame] = frame < end / HEAP_PAGE ? OWNER_HEAP << 1 : (OWNER_FREE << 1) | (frame % 7 === 0);
+      if (frame >= end / HEAP_PAGE && frame % 11 === 0) new Uint8Array(this.memory.buffer, NODES, FRAMES)[frame] = 1;
+    }
+  }
+
+  /** Frames that are the heap's by their owner bytes, less pages it has. */
+  strayFrames() {
+    const claimed = this.owners.reduce((sum, owner) => sum + (owner >> 1 === OWNER_HEAP), 0);
+    return claimed - this.inspector.stats().committedBytes / HEAP_PAGE;
   }
 
   /** Whoever goes on from here is another thread: the survivor so far is to die. */
@@ -100,6 +127,7 @@ export class Stage {
     // What the call in flight took with it is known now: the program holds it from here on.
     for (const { ptr } of unaccounted) this.live.add(ptr);
     if (this.inspector.stats().lostBytes > 0) return "a growth of a heap that grows alone is lost";
+    if (this.isGuest && this.strayFrames() !== 0) return `${this.strayFrames()} frames are the heap's and no pages of it`;
     return null;
   }
 

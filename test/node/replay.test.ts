@@ -83,7 +83,7 @@ function failuresWith(fault: string, trace: Trace): string[] {
   const area = layOut(trace, 1, 65536);
   const memory = new WebAssembly.Memory({ initial: area.end / 65536 + 64, maximum: 65536, shared: true });
   const buffer = memory.buffer as unknown as SharedArrayBuffer;
-  writePlan(buffer, area, trace, deal(trace, 1), L.FLAG_VERIFY);
+  writePlan(buffer, area, trace, deal(trace, 1), { heapBase: area.end, flags: L.FLAG_VERIFY });
   resetRound(buffer, area, 1, 0);
   const module = new WebAssembly.Module(readFileSync(new URL("replay.wasm", dist)));
   const heap = faultyHeap(memory, area.end, fault);

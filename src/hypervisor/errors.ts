@@ -34,6 +34,12 @@ export class HypervisorError extends Error {
   }
 }
 
+export const disconnected = (): HypervisorError =>
+  new HypervisorError(
+    "NUMAHEAP_DISCONNECTED",
+    "the connection to the hypervisor is closed: the machine ended, or another guest was connected to it",
+  );
+
 /** @throws {HypervisorError} NUMAHEAP_INVALID_ARGUMENT unless `value` is a whole number from `least` to `most` */
 export function whole(value: unknown, least: number, most: number, what: string): number {
   if (typeof value === "number" && Number.isInteger(value) && value >= least && value <= most) return value;

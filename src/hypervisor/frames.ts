@@ -4,14 +4,16 @@
 import { HypervisorError } from "./errors.js";
 
 const MIB_FRAMES = 128;
+const NONE = -1;
 
 export class MachineFrames {
   readonly total: number;
   readonly nodes: number;
   /** First frame of each node, and the end of the last. */
   readonly #base: readonly number[];
-  readonly #free: Int32Array[];
-  readonly #freeCount: number[];
+  /** Frames that were released, the last one first to be taken again; then those nobody ever had, from #next on. */
+  readonly #released: number[][];
+  readonly #next: number[];
   readonly #taken: Uint8Array;
   readonly #spill: readonly (readonly number[])[];
 
@@ -23,9 +25,8 @@ export class MachineFrames {
     this.#base = base;
     this.total = base.at(-1)!;
     this.#taken = new Uint8Array(this.total);
-    this.#freeCount = [...nodeFrames];
-    // Taken from the end: the lowest frame of a node goes first.
-    this.#free = nodeFrames.map((frames, node) => Int32Array.from({ length: frames }, (_, i) => base[node]! + frames - 1 - i));
+    this.#released = nodeFrames.map(() => []);
+    this.#next = base.slice(0, -1);
     this.#spill = distances.map((row, node) =>
       [...row.keys()].filter((other) => other !== node).sort((a, b) => row[a]! - row[b]! || a - b),
     );
@@ -42,11 +43,11 @@ export class MachineFrames {
   }
 
   freeOn(node: number): number {
-    return this.#freeCount[node]!;
+    return this.#released[node]!.length + this.#base[node + 1]! - this.#next[node]!;
   }
 
   get free(): number {
-    return this.#freeCount.reduce((sum, count) => sum + count, 0);
+    return this.#next.reduce((sum, _, node) => sum + this.freeOn(node), 0);
   }
 
   isTaken(mfn: number): boolean {
@@ -60,8 +61,8 @@ export class MachineFrames {
 
   /** A frame of `node`, -1 if it has none left. */
   take(node: number): number {
-    if (this.#freeCount[node] === 0) return -1;
-    const mfn = this.#free[node]![--this.#freeCount[node]!]!;
+    const mfn = this.#released[node]!.pop() ?? (this.#next[node]! < this.#base[node + 1]! ? this.#next[node]!++ : NONE);
+    if (mfn === NONE) return NONE;
     this.#taken[mfn] = 1;
     return mfn;
   }
@@ -86,13 +87,12 @@ export class MachineFrames {
   release(mfn: number): void {
     if (this.#taken[mfn] !== 1) throw new Error(`machine frame ${mfn} is released, but nobody has it`);
     this.#taken[mfn] = 0;
-    const node = this.nodeOf(mfn);
-    this.#free[node]![this.#freeCount[node]!++] = mfn;
+    this.#released[this.nodeOf(mfn)]!.push(mfn);
   }
 
   /** What is free, in words. */
   describe(): string {
-    const free = this.#freeCount.map((count, node) => `node ${node} ${count}`).join(", ");
+    const free = this.#next.map((_, node) => `node ${node} ${this.freeOn(node)}`).join(", ");
     return `${this.free} of ${this.total} frames free (${free})`;
   }
 }

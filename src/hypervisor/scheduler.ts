@@ -88,12 +88,13 @@ export class Scheduler {
    */
   migrate(which: Vcpu, to: Destination): VcpuMove | undefined {
     const vcpu = this.#own(which);
-    if ("toCpu" in to) {
-      const cpu = whole(to.toCpu, 0, this.cpus - 1, "toCpu");
+    const { toCpu, toNode } = to as { toCpu?: number; toNode?: number };
+    if (toCpu !== undefined) {
+      const cpu = whole(toCpu, 0, this.cpus - 1, "toCpu");
       if (!allows(vcpu, cpu)) throw notAllowed(vcpu, `pCPU ${cpu}`);
       return this.#move(vcpu, cpu);
     }
-    const node = whole(to.toNode, 0, this.#distances.length - 1, "toNode");
+    const node = whole(toNode, 0, this.#distances.length - 1, "toNode");
     if (vcpu.node === node) return undefined;
     const cpus = this.#on(node);
     if (cpus.length === 0) throw new HypervisorError("NUMAHEAP_INVALID_ARGUMENT", `node ${node} has no pCPU: choose another toNode`);
@@ -108,7 +109,9 @@ export class Scheduler {
    */
   setAffinity(which: Vcpu, cpus: readonly number[] | undefined): VcpuMove | undefined {
     const vcpu = this.#own(which);
-    if (cpus?.length === 0) throw new HypervisorError("NUMAHEAP_INVALID_ARGUMENT", "an affinity needs a pCPU at least");
+    if (cpus && !(Array.isArray(cpus) && cpus.length > 0)) {
+      throw new HypervisorError("NUMAHEAP_INVALID_ARGUMENT", "an affinity is a list of pCPUs, of one at least");
+    }
     const mask = cpus && [...new Set(cpus.map((cpu) => whole(cpu, 0, this.cpus - 1, "a pCPU of an affinity")))].sort((a, b) => a - b);
     vcpu.affinity = mask;
     if (!mask || mask.includes(vcpu.cpu)) return undefined;

@@ -26,14 +26,14 @@ export class Tracker {
     return this.#count;
   }
 
-  /** Node of a vCPU as tracked. */
-  vcpuNode(vcpu: number): number {
-    return this.#vcpuNode[vcpu]!;
+  /** Node of each vCPU as tracked. */
+  get vcpus(): readonly number[] {
+    return [...this.#vcpuNode];
   }
 
-  /** Node of a frame as tracked, NOWHERE if it has none. */
-  frameNode(gfn: number): number {
-    return this.#frameNode[gfn]!;
+  /** Node of each frame as tracked, NOWHERE for what has none; to be read only. */
+  get frames(): Int8Array {
+    return this.#frameNode;
   }
 
   vcpu(vcpu: number, node: number): void {

@@ -4,6 +4,7 @@ import { expect, test } from "vitest";
 import { HypervisorError } from "../../src/hypervisor/errors.js";
 import { MachineFrames } from "../../src/hypervisor/frames.js";
 import { Scheduler } from "../../src/hypervisor/scheduler.js";
+import { machineOf } from "../../src/hypervisor/machine.js";
 import { ring } from "../support/hypervisor-rig.js";
 
 const codeOf = (run: () => unknown): string => {
@@ -16,7 +17,7 @@ const codeOf = (run: () => unknown): string => {
   return "none";
 };
 
-const { cpuNode, distances } = ring(4, 2, 0);
+const { cpuNode, distances } = machineOf(ring(4, 2, 1));
 const scheduler = (): Scheduler => new Scheduler(cpuNode, distances);
 
 test("a vCPU starts on the node of its number, on the pCPU with the least to do; nodes without pCPUs are passed over", () => {

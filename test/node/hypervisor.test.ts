@@ -154,6 +154,23 @@ describe.each(KINDS)("%s", (kind) => {
     },
   );
 
+  test("whoever reads the topology meanwhile takes no change away from the handler", async () => {
+    const { hypervisor, vm, guest } = await start(kind);
+    hypervisor.migrateVcpu(vm, 1, { toNode: 3 });
+    hypervisor.migratePages(vm, 100, 20, 3);
+    expect(await guest.platform.readTopology()).toEqual(hypervisor.topology(vm));
+    expect(await guest.wrong(hypervisor)).toEqual([]);
+  });
+
+  test("a guest that never read the topology is told all of it at the start", async () => {
+    const { hypervisor, vm } = await start(kind);
+    const guest = new TestGuest(await connect(hypervisor, vm), vm);
+    await guest.platform.start(guest);
+    expect(await guest.wrong(hypervisor)).toEqual([]);
+    expect(guest.distances).toEqual(hypervisor.machine.distances);
+    expect(guest.deliveries.map(({ what }) => what)).toEqual(["start"]);
+  });
+
   test("a driver that stops leaves the machine to the next one", async () => {
     const { hypervisor, vm, guest } = await start(kind);
     guest.platform.stop();

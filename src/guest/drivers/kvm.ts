@@ -18,6 +18,13 @@ import { VirtioDriver } from "./virtio.js";
 /** Raised at a time nobody knows. */
 const UNKNOWN = 0;
 
+interface Reading {
+  readonly topology: VirtualTopology;
+  /** Generations of the device when vCPUs and frames were read. */
+  readonly vcpuGeneration: number;
+  readonly frameGeneration: number;
+}
+
 export class KvmPlatform implements Driver {
   readonly name = "kvm";
   readonly frames: number;
@@ -40,7 +47,7 @@ export class KvmPlatform implements Driver {
   /** Events wait: everything is being read. */
   #reading = false;
   #recovering = false;
-  /** Generations of the last reading. */
+  /** Generations of what was adopted last. */
   #vcpuGeneration: number | undefined;
   #frameGeneration = 0;
   /** Events consumed. */
@@ -64,9 +71,10 @@ export class KvmPlatform implements Driver {
   readTopology(): Promise<VirtualTopology | undefined> {
     return this.#exclusive(async () => {
       if (!this.#told) return undefined;
-      const topology = await this.#readAll();
-      this.#known.replace(topology);
-      return topology;
+      const reading = await this.#readAll();
+      // Whoever only asks takes nothing away from the handler.
+      if (!this.#started) this.#adopt(reading);
+      return reading.topology;
     });
   }
 
@@ -190,7 +198,8 @@ export class KvmPlatform implements Driver {
     if (!this.#started || this.#reading || this.#recovering) return;
     const queue = this.#topology.queues[T.EVENT_QUEUE];
     const before = this.#consumed;
-    while (queue && !this.#reading) {
+    // The handler may stop the driver.
+    while (queue && this.#started && !this.#reading) {
       const head = queue.take();
       if (head === undefined) break;
       ++this.#consumed;
@@ -268,8 +277,12 @@ export class KvmPlatform implements Driver {
   }
 
   /** Everything as of now. */
-  async #readAll(): Promise<VirtualTopology> {
-    const { distances, vcpuNode, generation } = this.#topology.read((config, at) => {
+  async #readAll(): Promise<Reading> {
+    const {
+      distances,
+      vcpuNode,
+      generation: vcpuGeneration,
+    } = this.#topology.read((config, at) => {
       const nodes = [...Array(config.getUint32(T.CONFIG_NODES, true)).keys()];
       return {
         distances: nodes.map((from) => nodes.map((to) => config.getUint8(T.CONFIG_DISTANCE + from * MAX_NODES + to))),
@@ -277,12 +290,12 @@ export class KvmPlatform implements Driver {
         generation: at,
       };
     });
-    this.#vcpuGeneration = generation;
     const ranges: FrameRange[] = [];
+    let frameGeneration = 0;
     let from = 0;
     do {
       const { value, next, count } = await this.#command(T.READ_RANGES, from);
-      this.#frameGeneration = value;
+      frameGeneration = value;
       for (let i = 0; i < count; ++i) {
         const [first, frames, node] = [0, 4, 8].map((at) =>
           this.#view.getUint32(L.ANSWER.at + T.ANSWER_BYTES + i * T.RANGE_BYTES + at, true),
@@ -291,14 +304,21 @@ export class KvmPlatform implements Driver {
       }
       from = next;
     } while (from !== 0);
-    return { distances, vcpuNode, ranges };
+    return { topology: { distances, vcpuNode, ranges }, vcpuGeneration, frameGeneration };
+  }
+
+  /** This is what the guest knows from now on; the changes that lead to it. */
+  #adopt({ topology, vcpuGeneration, frameGeneration }: Reading): PlatformChange[] {
+    this.#vcpuGeneration = vcpuGeneration;
+    this.#frameGeneration = frameGeneration;
+    return this.#known.replace(topology);
   }
 
   async #readAndDeliver(what: string, raised: number): Promise<void> {
     this.#reading = true;
     try {
-      const topology = await this.#readAll();
-      this.#deliverer.deliver(what, raised, this.#known.replace(topology));
+      const reading = await this.#readAll();
+      this.#deliverer.deliver(what, raised, this.#adopt(reading));
     } finally {
       this.#reading = false;
     }

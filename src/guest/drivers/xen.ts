@@ -10,12 +10,17 @@ import * as X from "../../hypervisor/xen/hypercalls.js";
 import { CHANNELS, SharedInfo } from "../../hypervisor/xen/shared-info.js";
 import { VMEMRANGE_FIELDS, type VnumaCounts, type VnumaInfo } from "../../hypervisor/xen/vnuma-info.js";
 import { FRAME_BYTES } from "../../hypervisor/vm-layout.js";
-import type { FrameRange, PlacementPolicy, PlatformHandler, VirtualTopology } from "../platform.js";
+import type { FrameRange, PlacementPolicy, PlatformChange, PlatformHandler, VirtualTopology } from "../platform.js";
 import { type Connection, Deliverer, type Driver, type DriverOptions, ofKind } from "./driver.js";
 import { Known } from "./known.js";
 
 const TARGET = "memory/target";
 const FRAME_KIB = FRAME_BYTES / 1024;
+
+interface Reading {
+  readonly topology: VirtualTopology;
+  readonly memoryVersion: number;
+}
 
 export class XenPlatform implements Driver {
   readonly name = "xen";
@@ -29,7 +34,7 @@ export class XenPlatform implements Driver {
   readonly #deliverer: Deliverer;
   /** What there is room for in the next answer. */
   #room: VnumaCounts;
-  /** memory_version before the frames were last asked for. */
+  /** memory_version before those frames were asked for that the guest knows. */
   #memoryVersion: number | undefined;
   /** vCPU of each channel that is bound. */
   readonly #ports = new Map<number, number>();
@@ -41,6 +46,8 @@ export class XenPlatform implements Driver {
   readonly #requests = new Set<Promise<unknown>>();
   #running = false;
   #raised = 0;
+  /** What the next delivery is by. */
+  #why = "start";
 
   constructor(connection: XenConnection, options: DriverOptions = {}) {
     const { frames, vcpus, srat, slit, memory } = connection;
@@ -56,9 +63,10 @@ export class XenPlatform implements Driver {
   }
 
   async readTopology(): Promise<VirtualTopology | undefined> {
-    const topology = await this.#request(() => this.#topology());
-    if (topology) this.#known.replace(topology);
-    return topology;
+    const reading = await this.#request(() => this.#read());
+    // Whoever only asks takes nothing away from the handler.
+    if (reading && !this.#deliverer.handler) this.#adopt(reading);
+    return reading?.topology;
   }
 
   async start(handler: PlatformHandler): Promise<void> {
@@ -108,6 +116,7 @@ export class XenPlatform implements Driver {
     this.#connection = ofKind("xen", connection);
     this.#info = new SharedInfo(connection.memory.buffer);
     this.#memoryVersion = undefined;
+    this.#why = "resume";
     await this.#bind();
   }
 
@@ -189,24 +198,32 @@ export class XenPlatform implements Driver {
   // ---- what the events are about
 
   async #look(): Promise<void> {
+    const what = this.#why;
+    this.#why = "VIRQ_TOPOLOGY";
     // 0: the last look was between the time stamp and the change.
     this.#raised = this.#info.takeRaised() || this.#raised;
     if (this.#info.memoryVersion === this.#memoryVersion) {
-      this.#deliverer.deliver("VIRQ_TOPOLOGY", this.#raised, this.#known.vcpus(this.#vcpuNodes()));
+      this.#deliverer.deliver(what, this.#raised, this.#known.vcpus(this.#vcpuNodes()));
       return;
     }
-    const topology = await this.#topology();
-    if (topology) this.#deliverer.deliver("VIRQ_TOPOLOGY", this.#raised, this.#known.replace(topology));
+    const reading = await this.#read();
+    if (reading) this.#deliverer.deliver(what, this.#raised, this.#adopt(reading));
   }
 
   #vcpuNodes(): number[] {
     return Array.from({ length: this.vcpus }, (_, vcpu) => this.#info.nodeOf(vcpu));
   }
 
+  /** This is what the guest knows from now on; the changes that lead to it. */
+  #adopt({ topology, memoryVersion }: Reading): PlatformChange[] {
+    this.#memoryVersion = memoryVersion;
+    return this.#known.replace(topology);
+  }
+
   /** The topology as of now; undefined: this domain is not told. */
-  async #topology(): Promise<VirtualTopology | undefined> {
+  async #read(): Promise<Reading | undefined> {
     // The version first: a change after it was read is looked at once more.
-    const version = this.#info.memoryVersion;
+    const { memoryVersion } = this.#info;
     for (;;) {
       const { status, value } = await this.#connection.hypercall({ op: X.MEMORY_OP, cmd: X.XENMEM_GET_VNUMAINFO, args: { ...this.#room } });
       if (status === -EOPNOTSUPP) return undefined;
@@ -217,8 +234,7 @@ export class XenPlatform implements Driver {
         continue;
       }
       if (status < 0) throw refused("XENMEM_get_vnumainfo", -status);
-      this.#memoryVersion = version;
-      return this.#decode(value as VnumaInfo);
+      return { topology: this.#decode(value as VnumaInfo), memoryVersion };
     }
   }
 

@@ -57,6 +57,13 @@ describe("event channels", () => {
     for (const port of ports) info.unmask(port);
     for (const virq of [VIRQ_TOPOLOGY, 0, 1]) channels.raiseVirq(virq, 3);
     expect(raised()).toBe(1);
+    // Of several words too.
+    for (let virq = 2; virq < VIRQ_TOPOLOGY; ++virq) for (const vcpu of [1, 2, 3]) channels.bindVirq(virq, vcpu);
+    const far = channels.portOf(VIRQ_TOPOLOGY - 1, 3)!;
+    expect(far).toBeGreaterThan(31);
+    info.unmask(far);
+    channels.raiseVirq(VIRQ_TOPOLOGY - 1, 3);
+    expect([raised(), info.takeSelector(3)]).toEqual([1, 3]);
     const idle = channels.bindVirq(VIRQ_TOPOLOGY, 0);
     info.unmask(idle);
     info.maskUpcalls(0, true);
@@ -270,6 +277,44 @@ describe("XenStore", () => {
     expect(it.write(1, `data/${"a".repeat(2048)}`, "")).toBe(-E2BIG);
     expect(it.write(1, "data/a", "v".repeat(4097))).toBe(-E2BIG);
     expect(it.watch(1, "data", "t".repeat(4097))).toBe(-E2BIG);
+  });
+
+  test("whatever a guest asks for, nothing outside its own data and control changes", () => {
+    const { it } = store();
+    const kept = ["/local/domain/1/memory/target", "/local/domain/1/name", "/local/domain/2/data/x", "/local/domain/11/data/x", "/tool/x"];
+    for (const path of kept) it.write(DOM0, path, "kept");
+    const part = fc.constantFrom(
+      "local",
+      "domain",
+      "1",
+      "2",
+      "11",
+      "memory",
+      "target",
+      "data",
+      "control",
+      "name",
+      "tool",
+      "x",
+      "..",
+      ".",
+      "",
+    );
+    const path = fc.tuple(fc.constantFrom("", "/", "/local/domain/1/", "/local/domain/2/"), fc.array(part, { maxLength: 5 }));
+    const call = fc.record({ path: path.map(([root, parts]) => root + parts.join("/")), value: fc.string(), what: fc.nat(5) });
+    fc.assert(
+      fc.property(call, ({ path: at, value, what }) => {
+        const { length } = it.takeEvents(1);
+        expect(length).toBeLessThanOrEqual(1024);
+        if (what === 0) it.remove(1, at);
+        else if (what === 1) it.watch(1, at, value);
+        else if (what === 2) it.unwatch(1, at, value);
+        else if (what === 3) it.directory(1, at);
+        else expect(it.write(1, at, value)).toBeLessThanOrEqual(0);
+        for (const path of kept) if (it.read(DOM0, path) !== "kept") expect.fail(`${at} changed ${path}`);
+      }),
+      { numRuns: 3000, seed: 10 },
+    );
   });
 
   test("removal tells those who watch what is gone", () => {

@@ -60,3 +60,33 @@ export class TradingWorker {
     this.worker.terminate();
   }
 }
+
+/** A guest in a worker of its own. */
+export class GuestWorker {
+  private readonly worker: AnyWorker;
+  private answered: (answer: { value?: unknown; error?: string }) => void = () => undefined;
+
+  constructor() {
+    if (inNode) {
+      const { Worker } = process.getBuiltinModule("node:worker_threads");
+      this.worker = new Worker(new URL("./guest-worker.mjs", import.meta.url)) as unknown as AnyWorker;
+      this.worker.on("message", (answer) => this.answered(answer as object));
+    } else {
+      this.worker = new Worker(new URL("./guest-worker.mjs", import.meta.url), { type: "module" }) as AnyWorker;
+      this.worker.onmessage = ({ data }) => this.answered(data);
+    }
+  }
+
+  /** What the worker answers to an order; one at a time. */
+  async order(order: string, data: { port?: MessagePort; gfns?: readonly number[] } = {}): Promise<unknown> {
+    const answer = new Promise<{ value?: unknown; error?: string }>((resolve) => (this.answered = resolve));
+    this.worker.postMessage({ order, ...data }, data.port ? [data.port] : []);
+    const { value, error } = await answer;
+    if (error) throw new Error(error);
+    return value;
+  }
+
+  terminate(): void {
+    this.worker.terminate();
+  }
+}

@@ -4,6 +4,7 @@
 import { createRequire } from "node:module";
 import { Command } from "commander";
 import { replayCommand } from "./replay.js";
+import { topologyCommand } from "./topology.js";
 
 // Whoever reads our output may stop early, as head does: nobody is left to tell anything.
 for (const stream of [process.stdout, process.stderr]) {
@@ -18,5 +19,6 @@ const program = new Command("numaheap")
   .description(description)
   .version(version)
   .showHelpAfterError("(numaheap --help tells more)")
-  .addCommand(replayCommand());
+  .addCommand(replayCommand())
+  .addCommand(topologyCommand());
 await program.parseAsync();

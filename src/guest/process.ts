@@ -273,7 +273,7 @@ export class Process<T extends GuestThread = GuestThread, P = unknown> {
 
   exit(): void {
     this.unmap(0, END_PAGE);
-    this.threads.length = 0;
     this.#host.ended(this);
+    this.threads.length = 0;
   }
 }

@@ -1,4 +1,6 @@
 // The kernel's free lists against the frame table, which heaps change behind their back.
+import { once } from "node:events";
+import { Worker } from "node:worker_threads";
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { FreeLists, MAX_ORDER, SYNC_FRAMES } from "../../src/guest/free-lists.js";
@@ -270,4 +272,69 @@ function run(steps: readonly Step[]): void {
 
 test("any sequence of allocations, releases, changes of nodes and looks leaves the lists as the table has it", () => {
   fc.assert(fc.property(fc.array(anyStep, { maxLength: 40 }), run), { numRuns: 100 });
+});
+
+/** A heap in another thread: claims and releases frames as fast as it can, and writes to each word of those it has. */
+const HEAP = `
+const { workerData: { buffer, owners, frames, owner, flags }, parentPort } = require("node:worker_threads");
+const bytes = new Uint8Array(buffer, owners, frames);
+const words = new Int32Array(buffer);
+const [stop, count] = [new Int32Array(flags, 0, 1), new Int32Array(flags, 4, 1)];
+const transfer = (gfn, from, to) => {
+  const seen = Atomics.load(bytes, gfn);
+  return seen >> 1 === from && Atomics.compareExchange(bytes, gfn, seen, (to << 1) | 1) === seen;
+};
+let [state, damage] = [1, 0];
+const held = [];
+while (Atomics.load(stop, 0) === 0) {
+  state = (Math.imul(state, 1103515245) + 12345) >>> 0;
+  const gfn = (state >>> 8) % frames;
+  if (transfer(gfn, 1, owner)) {
+    Atomics.add(count, 0, 1);
+    words.fill(-gfn, gfn * 2048, gfn * 2048 + 16);
+    held.push(gfn);
+  }
+  if (held.length > frames / 4) {
+    const [old] = held.splice(state % held.length, 1);
+    if (words.subarray(old * 2048, old * 2048 + 16).some((word) => word !== -old)) ++damage;
+    if (!transfer(old, owner, 1)) ++damage;
+  }
+}
+parentPort.postMessage({ damage, held });
+`;
+
+test("a heap in another thread and the kernel never have the same frame", async () => {
+  const frames = 1024;
+  const { lists, table, memory, layout } = filed(frames, (gfn) => gfn >> 9);
+  const buffer = memory.buffer as unknown as SharedArrayBuffer;
+  const flags = new Int32Array(new SharedArrayBuffer(8));
+  const workerData = { buffer, flags: flags.buffer, owners: layout.frameOwner, frames, owner: OWNER_HEAP };
+  const worker = new Worker(HEAP, { eval: true, workerData });
+  await once(worker, "online");
+  const words = new Int32Array(buffer);
+  const held: { first: number; count: number }[] = [];
+  let allocated = 0;
+  for (let i = 0; i < 60_000 || Atomics.load(flags, 1) < 1000; ++i) {
+    const order = i % 4;
+    const first = held.length < 60 ? lists.alloc(order, i % 2 === 0 ? [0, 1] : [1, 0], OWNER_PROCESS) : -1;
+    if (first >= 0) {
+      ++allocated;
+      for (let gfn = first; gfn < first + (1 << order); ++gfn) words.fill(gfn, gfn * 2048, gfn * 2048 + 16);
+      held.push({ first, count: 1 << order });
+    } else if (held.length > 0) {
+      const [{ first: old, count }] = held.splice(i % held.length, 1) as [{ first: number; count: number }];
+      for (let gfn = old; gfn < old + count; ++gfn) {
+        if (words.subarray(gfn * 2048, gfn * 2048 + 16).some((word) => word !== gfn)) throw new Error(`frame ${gfn} was written to`);
+      }
+      lists.free(old, count, OWNER_PROCESS);
+    }
+  }
+  Atomics.store(flags, 0, 1);
+  const [report] = (await once(worker, "message")) as [{ damage: number; held: number[] }];
+  expect(report.damage).toBe(0);
+  expect(allocated).toBeGreaterThan(0);
+  lists.sync();
+  expectExact(lists, table);
+  const heaps = report.held.length;
+  expect(Array.from({ length: frames }, (_, gfn) => table.ownerOf(gfn)).filter((owner) => owner === OWNER_HEAP)).toHaveLength(heaps);
 });

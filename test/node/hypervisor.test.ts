@@ -163,6 +163,23 @@ describe.each(KINDS)("%s", (kind) => {
     guest.platform.stop();
   });
 
+  test("changes between readTopology and start are handed over at the start", async () => {
+    const hypervisor = hypervisorOf(kind, ring(4, 2, FRAMES));
+    const vm = hypervisor.createVm({ vcpus: 4, memory: 4 * 2 ** 20 });
+    const guest = new TestGuest(hypervisor.connect(vm), vm);
+    const topology = await guest.platform.readTopology();
+    expect(topology).toEqual(hypervisor.topology(vm));
+    hypervisor.migrateVcpu(vm, 2, { toNode: 1 });
+    hypervisor.migratePages(vm, 64, 64, 3);
+    await guest.platform.start(guest);
+    expect(guest.calls).toEqual([
+      [
+        { kind: "vcpu", vcpu: 2, node: 1 },
+        { kind: "frames", first: 64, count: 64, node: 3 },
+      ],
+    ]);
+  });
+
   test("a guest that never read the topology is told all of it at the start", async () => {
     const { hypervisor, vm } = await start(kind);
     const guest = new TestGuest(await connect(hypervisor, vm), vm);

@@ -2,7 +2,7 @@
 import { execFileSync } from "node:child_process";
 import { mkdirSync, mkdtempSync, readFileSync, symlinkSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import ts from "typescript";
 import { expect, test } from "vitest";
@@ -18,6 +18,21 @@ test("the example of the README runs as it stands", () => {
   for (const [, code, name] of readme.matchAll(/```js\n(\/\/ (\S+\.js)\n[^]*?)```/g)) writeFileSync(join(folder, name!), code!);
   const out = execFileSync(process.execPath, ["main.js"], { cwd: folder, encoding: "utf8" });
   expect(out).toMatch(/\{ ok: true, problems: \[\], unaccounted: \[\] \}\s*$/);
+});
+
+/** Names of the packages that the module at `path`, or one it imports, imports. */
+function dependencies(path: string, seen = new Set<string>()): string[] {
+  if (seen.has(path)) return [];
+  seen.add(path);
+  const names = [...readFileSync(path, "utf8").matchAll(/^(?:import|export)\s(?:[^"']*?\sfrom\s)?["']([^"']+)["']/gm)].map(
+    ([, name]) => name!,
+  );
+  return names.flatMap((name) => (name.startsWith(".") ? dependencies(join(dirname(path), name), seen) : [name]));
+}
+
+test("no dependency comes along with the heap; the values of topologies need one", () => {
+  expect(dependencies(join(root, "dist/index.js"))).toEqual([]);
+  expect(new Set(dependencies(join(root, "dist/topology/index.js")))).toEqual(new Set(["valibot"]));
 });
 
 test("every file the package names is there", () => {

@@ -155,23 +155,6 @@ describe("telling a guest", () => {
     expect(await guest.wrong(hypervisor)).toEqual([]);
   });
 
-  test("changes between readTopology and start are handed over at the start", async () => {
-    const hypervisor = new Xen(machine);
-    const vm = hypervisor.createVm({ vcpus: 4, memory: 4 * MIB });
-    const guest = new TestGuest(hypervisor.connect(vm), vm);
-    const topology = await guest.platform.readTopology();
-    expect(topology).toEqual(hypervisor.topology(vm));
-    hypervisor.migrateVcpu(vm, 2, { toNode: 1 });
-    hypervisor.migratePages(vm, 64, 64, 3);
-    await guest.platform.start(guest);
-    expect(guest.calls).toEqual([
-      [
-        { kind: "vcpu", vcpu: 2, node: 1 },
-        { kind: "frames", first: 64, count: 64, node: 3 },
-      ],
-    ]);
-  });
-
   test("a guest whose handler throws stops neither its driver nor the hypervisor", async () => {
     const { hypervisor, vm, guest } = await boot(new Xen(machine));
     const thrown: unknown[] = [];

@@ -241,9 +241,14 @@ export class NumaHeap implements Disposable {
     worker.once("exit", () => void this.#reapSoon(handle.key));
   }
 
-  /** In browsers: reaps the thread of `handle`, which must have attached, when its worker has ended. Web Locks tell. */
-  reapOnDeath(handle: HeapHandle): Promise<void> {
-    return navigator.locks.request(lockName(handle), () => this.#reapSoon(handle.key));
+  /**
+   * In browsers: reaps the thread of `handle`, which must have attached, when its worker has ended. Web Locks tell.
+   * @throws {HeapError} NUMAHEAP_INVALID_ARGUMENT where threads hold none, as in Node
+   */
+  async reapOnDeath(handle: HeapHandle): Promise<void> {
+    const locks = webLocks();
+    if (!locks) throw new HeapError("NUMAHEAP_INVALID_ARGUMENT", "reapOnDeath: there are no Web Locks here; register the worker instead");
+    await locks.request(lockName(handle), () => this.#reapSoon(handle.key));
   }
 
   async #reapSoon(key: number): Promise<void> {
@@ -376,9 +381,9 @@ export class NumaHeap implements Disposable {
     this.#check(this.#use().setVcpuNode(index(vcpu), index(node)), "setVcpuNode");
   }
 
-  /** Most bytes a node may own by growth, 0 = as many as there are. */
+  /** Most bytes a node may own by growth, in whole pages of 8 KiB, at least one; 0 = as many as there are. */
   setNodeLimit(node: number, bytes: number): void {
-    const pages = Math.floor(integer(bytes, 0, 2 ** 32, "bytes") / HEAP_PAGE);
+    const pages = Math.ceil(integer(bytes, 0, 2 ** 32, "bytes") / HEAP_PAGE);
     this.#check(this.#use().setNodeLimit(index(node), pages), "setNodeLimit");
   }
 
@@ -442,10 +447,15 @@ export class NumaHeap implements Disposable {
 
 const lockName = (handle: HeapHandle): string => `${handle.name}-${handle.key}`;
 
-/** Takes a Web Lock for as long as this thread lives, or until it is released; Node has the exit event instead. */
+/** Web Locks, in a browser's page or worker. Node has the exit event instead; a `process` alone is no Node: bundlers put one into pages. */
+function webLocks(): LockManager | undefined {
+  return "window" in globalThis || "WorkerGlobalScope" in globalThis ? navigator.locks : undefined;
+}
+
+/** Takes a Web Lock for as long as this thread lives, or until it is released. */
 function holdLock(name: string): Promise<() => void> {
-  const locks = typeof navigator === "undefined" ? undefined : navigator.locks;
-  if (!locks || typeof process !== "undefined") return Promise.resolve(() => {});
+  const locks = webLocks();
+  if (!locks) return Promise.resolve(() => {});
   return new Promise((resolve, reject) => {
     locks.request(name, () => new Promise<void>((release) => resolve(() => release()))).catch(reject);
   });

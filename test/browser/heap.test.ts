@@ -1,5 +1,5 @@
 // What only a browser has: the page's isolation, and Web Locks for deaths. test/core runs here too.
-import { expect, test } from "vitest";
+import { expect, test, vi } from "vitest";
 import { isSupported, NumaHeap } from "../../dist/index.js";
 
 test("the page is cross-origin isolated", () => {
@@ -12,6 +12,19 @@ test("the page itself may not sleep, and so is told to try again", async () => {
   while (heap.malloc(1000) !== 0);
   expect(heap.errno()).toBe(10);
   expect(() => heap.alloc(Uint8Array, 30_000)).toThrow(expect.objectContaining({ code: "NUMAHEAP_BUSY" }));
+});
+
+test("a page in which a bundler has put a process is none of Node's: the living are not reaped", async () => {
+  vi.stubGlobal("process", { env: {} });
+  const heap = await NumaHeap.create();
+  const handle = heap.handle();
+  const other = await NumaHeap.attach(handle);
+  const told = heap.reapOnDeath(handle);
+  await new Promise((resolve) => setTimeout(resolve, 100));
+  expect(heap.stats()).toMatchObject({ reapedThreads: 0, threads: [{ key: 1 }, { key: handle.key }] });
+  other.detach();
+  await told;
+  vi.unstubAllGlobals();
 });
 
 test("a thread that detaches is not reaped", async () => {

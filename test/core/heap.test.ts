@@ -235,6 +235,12 @@ describe("nodes", () => {
     expect(heap.nodeOf(heap.mallocOnNode(60, 1))).toBe(1);
   });
 
+  test("a limit below a page is one page, not none", async () => {
+    using heap = await NumaHeap.create({ nodes: 2 });
+    heap.setNodeLimit(1, 4096);
+    expect(heap.mallocOnNode(64 * 1024, 1)).toBe(0);
+  });
+
   test("large interleaved blocks lie on every node of the mask", async () => {
     using heap = await NumaHeap.create({ nodes: 4 });
     heap.setPolicy("interleave", [0, 1, 2, 3]);

@@ -33,3 +33,8 @@ test("a held lock is an answer, not a wait; after the reaping all is well", asyn
   heap.trim();
   expect(heap.walk({ live: [] })).toEqual({ ok: true, problems: [], unaccounted: [] });
 });
+
+test("where there are no Web Locks, who waits for a death by them is told what to do", async () => {
+  using heap = await NumaHeap.create();
+  await expect(heap.reapOnDeath(heap.handle())).rejects.toMatchObject({ code: "NUMAHEAP_INVALID_ARGUMENT" });
+});

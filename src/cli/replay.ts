@@ -1,6 +1,7 @@
 // numaheap replay: runs recorded allocation traces on worker threads over one heap, and says whether it is sound.
 
 import { Command, InvalidArgumentError, Option } from "commander";
+import { WASM_PAGE } from "../heap/exports.js";
 import { readTrace } from "../trace/file.js";
 import { DEFAULT_MAX_MEMORY, DEFAULT_NODES, DEFAULT_WORKERS, MAX_WORKERS, type ReplayOptions, replayTrace } from "../trace/replay.js";
 import { notReplayed, passed, type ReplayResult } from "../trace/report.js";
@@ -21,7 +22,7 @@ interface Flags {
 }
 
 /** Smallest heap that can be made. */
-const LEAST_MEMORY = 65536;
+const LEAST_MEMORY = WASM_PAGE;
 
 function integer(least: number, most: number): (text: string) => number {
   return (text) => {

@@ -1,12 +1,12 @@
 // The tables printed after a replay.
 
 import Table from "cli-table3";
+import { HEAP_PAGE } from "../heap/exports.js";
 import type { Trace } from "../trace/format.js";
 import type { ReplayOutcome } from "../trace/replay.js";
 import { passed } from "../trace/report.js";
 import { formatSize } from "./size.js";
 
-const PAGE = 8192;
 const count = (value: number): string => Math.round(value).toLocaleString("en-US");
 
 function table(head: string[], rows: string[][]): string {
@@ -47,9 +47,9 @@ function nodeTable(stats: NonNullable<ReplayOutcome["stats"]>): string {
     ["", ...nodes.map((node) => `node${node.node}`)],
     [
       ...counters.map((name) => row(name, (node) => count(node.numastat[name]))),
-      row("owned", (node) => formatSize(node.ownedPages * PAGE)),
-      row("in spans", (node) => formatSize(node.usedPages * PAGE)),
-      row("free", (node) => formatSize(node.freePages * PAGE)),
+      row("owned", (node) => formatSize(node.ownedPages * HEAP_PAGE)),
+      row("in spans", (node) => formatSize(node.usedPages * HEAP_PAGE)),
+      row("free", (node) => formatSize(node.freePages * HEAP_PAGE)),
       row("spans", (node) => count(node.spans)),
     ],
   );

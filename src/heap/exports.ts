@@ -54,6 +54,7 @@ export const MAY_BLOCK = 1;
 export const HEAP_GROWS_ALONE = 1;
 /** Limits of a heap. */
 export const MAX_NODES = 32;
+export const MAX_THREADS = 256;
 export const MAX_VCPUS = 256;
 /** Offset of the format version in the heap's head, and the version this package speaks. */
 export const ABI_VERSION_OFFSET = 4;
@@ -61,3 +62,5 @@ export const ABI_VERSION = 1;
 /** Bytes of a page of the heap, and of one of WebAssembly. */
 export const HEAP_PAGE = 8192;
 export const WASM_PAGE = 65536;
+/** Most pages of WebAssembly in a memory. */
+export const WASM_PAGES = 65536;

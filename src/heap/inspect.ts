@@ -1,5 +1,6 @@
 // Statistics and the heap walk: what inspect.wasm reads out of a heap's memory, as values.
 
+import { MAX_NODES, MAX_THREADS } from "./exports.js";
 import { Problem } from "./problem-codes.js";
 import { sayProblem } from "./problems.js";
 
@@ -204,9 +205,6 @@ const NUMASTAT = {
 } as const;
 /** In the order of their kinds, from 1 on. */
 const BAD_CALLS = ["outsideHeap", "pageNotInUse", "interiorOfLarge", "misaligned", "interiorOfSmall", "notLive", "overflown"] as const;
-
-const MAX_NODES = 32;
-const MAX_THREADS = 256;
 
 interface InspectExports {
   bind(base: number): number;

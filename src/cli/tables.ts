@@ -5,6 +5,7 @@ import { HEAP_PAGE } from "../heap/exports.js";
 import type { Trace } from "../trace/format.js";
 import type { ReplayOutcome } from "../trace/replay.js";
 import { passed } from "../trace/report.js";
+import { printable } from "./output.js";
 import { formatSize } from "./size.js";
 
 const count = (value: number): string => Math.round(value).toLocaleString("en-US");
@@ -62,9 +63,6 @@ function workerTable({ result, workerSeconds }: ReplayOutcome): string {
   });
   return table(["", "events", "seconds", "events/s"], rows);
 }
-
-/** Text of a trace without what a terminal would take for an order. */
-export const printable = (text: string): string => [...text].map((c) => (c < " " || c === "\x7f" ? "?" : c)).join("");
 
 /** Tells what the replay did, what the heap looks like, and whether it is sound. */
 export function printOutcome(stream: NodeJS.WritableStream, trace: Trace, outcome: ReplayOutcome, seed: number): void {

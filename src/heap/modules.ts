@@ -12,7 +12,9 @@ export interface HeapModules {
 export type HeapBuild = "release" | "hardened" | "debug";
 export const BUILDS: readonly HeapBuild[] = ["release", "hardened", "debug"];
 
-const FILES: Record<HeapBuild | "guest" | "create" | "inspect", URL> = {
+type ModuleName = HeapBuild | "guest" | "create" | "inspect";
+
+const FILES: Record<ModuleName, URL> = {
   release: new URL("../heap.wasm", import.meta.url),
   hardened: new URL("../heap.hardened.wasm", import.meta.url),
   debug: new URL("../heap.debug.wasm", import.meta.url),
@@ -27,7 +29,7 @@ const WASM_MAGIC = 0x6d73_6100;
 const compiled = new Map<string, Promise<WasmModule>>();
 
 /** Compiles one module, once. */
-export function loadModule(name: keyof typeof FILES): Promise<WasmModule> {
+export function loadModule(name: ModuleName): Promise<WasmModule> {
   let module = compiled.get(name);
   if (!module) {
     module = bytesOf(FILES[name]).then((bytes) => WebAssembly.compile(bytes));

@@ -90,7 +90,6 @@ test.each([
   const { code, out, err } = await run(name, ...flags);
   expect([code, out]).toEqual([1, ""]);
   expect(err).toMatch(/^(numaheap|error): .*\n(\(numaheap.* --help tells more\)\n)?$/);
-  // eslint-disable-next-line no-control-regex
   expect(err).not.toMatch(/[\x00-\x09\x0b-\x1f\x7f-\x9f\u202e]/);
 });
 

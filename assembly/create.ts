@@ -26,8 +26,8 @@ import { claim, fileClaimed, markMetadata } from "./page-source";
 import { writeSizeClasses } from "./size-class";
 
 /**
- * Formats a heap at `base` over [base, end), both multiples of 64 KiB, that grows up to `limitPages` pages of 8 KiB. Nobody may use it
- * before this has returned 0; other answers are an errno.
+ * Formats a heap at `base` over [base, end), both multiples of 64 KiB, that grows up to `limitPages` pages of 8 KiB. An `end` of 0 is
+ * 4 GiB; the last page before that is not taken. Nobody may use the heap before this has returned 0; other answers are an errno.
  */
 export function create(base: usize, end: usize, limitPages: u32, nodes: u32, flags: u32): i32 {
   return format(base, end, limitPages, nodes, flags, 0);
@@ -49,7 +49,7 @@ export function createInFrames(
   frameTouchers: u32,
   vcpuTruth: u32,
 ): i32 {
-  if (frames > PAGE_LIMIT || frames < pageOf(end) || owner > 127) return EINVAL;
+  if (frames > PAGE_LIMIT || frames <= pageOf(end - 1) || owner > 127) return EINVAL;
   const error = format(base, end, limitPages, nodes, 0, frames);
   if (error) return error;
   const h = changetype<Heap>(base);
@@ -64,12 +64,12 @@ export function createInFrames(
 
 /** Formats the heap, with a page map of at least the pages below `mapped`. */
 function format(base: usize, end: usize, limitPages: u32, nodes: u32, flags: u32, mapped: u32): i32 {
-  if (base < 65536 || ((base | end) & 0xffff) != 0 || end <= base || nodes == 0 || nodes > MAX_NODES) return EINVAL;
-  if (<u64>end > (<u64>memory.size()) << 16) return ENOMEM;
+  if (base < 65536 || ((base | end) & 0xffff) != 0 || end - 1 < base || nodes == 0 || nodes > MAX_NODES) return EINVAL;
+  if (<u64>(end - 1) >= (<u64>memory.size()) << 16) return ENOMEM;
   bindHeap(base);
   bindThread(0, 1, false);
-  const pages = pageOf(end - base);
   const first = pageOf(base);
+  const pages = min<u32>(pageOf(end - 1) + 1, PAGE_LIMIT) - first;
   if (limitPages < pages) return EINVAL;
   // [head | leaf of the first pages | arena of node 0 | metadata ...] in as many pages as that needs
   const leaves = ((max<u32>(first + pages, mapped) - 1) >> LEAF_SHIFT) - (first >> LEAF_SHIFT) + 1;

@@ -60,7 +60,6 @@ export let spansRebound: f64 = 0;
 export let pagesMoved: f64 = 0;
 export let pagesMovedInUse: f64 = 0;
 export let reapedThreads: f64 = 0;
-export let nodes: f64 = 0;
 export let epoch: f64 = 0;
 
 /** Blocks left to look at: chains that others are changing may never end. */
@@ -80,7 +79,6 @@ export function heapStats(): void {
   pagesMoved = h.pagesMoved;
   pagesMovedInUse = h.pagesMovedInUse;
   reapedThreads = h.reaped;
-  nodes = h.nodes;
   epoch = h.epoch;
   countSpans(-1);
   patience = <u32>inUseBlocks;
@@ -238,7 +236,6 @@ function counter(arena: usize, offset: usize): f64 {
 // ---- one thread
 
 export let key: f64 = 0;
-export let state: f64 = 0;
 export let generation: f64 = 0;
 export let node: f64 = 0;
 export let home: f64 = 0;
@@ -264,7 +261,6 @@ export function threadStats(slot: u32): bool {
   if (record == 0 || <u32>(word & 0xff) == SLOT_FREE) return false;
   const t = changetype<Thread>(record);
   key = <f64>(word >> 32);
-  state = <f64>(word & 0xff);
   generation = <f64>((word >> 8) & 0xff_ffff);
   node = t.node;
   home = t.home;

@@ -6,12 +6,7 @@ export { HeapError, type HeapErrorCode } from "./heap/errors.js";
 export type { HeapExports } from "./heap/exports.js";
 export type { BadCalls, HeapStats, HeapWalk, NodeStats, ThreadStats, UnaccountedBlock, WalkOptions } from "./heap/inspect.js";
 export type { HeapBuild, HeapModules } from "./heap/modules.js";
-export {
-  type AttachOptions,
-  type CreateOptions,
-  type EndingWorker,
-  type HeapHandle,
-  isSupported,
-  NumaHeap,
-  type Policy,
-} from "./heap/numa-heap.js";
+export type { HeapHandle } from "./heap/handle.js";
+export { type EndingWorker, isSupported, NumaHeap, type Policy } from "./heap/numa-heap.js";
+export type { AttachOptions, CreateOptions } from "./heap/options.js";
+export type { WasmMemory, WasmModule } from "./heap/wasm.js";

@@ -3,6 +3,7 @@
 
 import { createRequire } from "node:module";
 import { Command } from "commander";
+import { complaining } from "./output.js";
 import { replayCommand } from "./replay.js";
 import { topologyCommand } from "./topology.js";
 
@@ -15,10 +16,9 @@ for (const stream of [process.stdout, process.stderr]) {
 }
 
 const { version, description } = createRequire(import.meta.url)("../../package.json") as { version: string; description: string };
-const program = new Command("numaheap")
+const program = complaining(new Command("numaheap"))
   .description(description)
   .version(version)
-  .showHelpAfterError("(numaheap --help tells more)")
   .addCommand(replayCommand())
   .addCommand(topologyCommand());
 await program.parseAsync();

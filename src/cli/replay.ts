@@ -1,12 +1,14 @@
 // numaheap replay: runs recorded allocation traces on worker threads over one heap, and says whether it is sound.
 
 import { Command, InvalidArgumentError, Option } from "commander";
+import { WASM_PAGE } from "../heap/exports.js";
 import { readTrace } from "../trace/file.js";
 import { DEFAULT_MAX_MEMORY, DEFAULT_NODES, DEFAULT_WORKERS, MAX_WORKERS, type ReplayOptions, replayTrace } from "../trace/replay.js";
 import { notReplayed, passed, type ReplayResult } from "../trace/report.js";
+import { complaining, printable } from "./output.js";
 import { Progress } from "./progress.js";
 import { parseSize } from "./size.js";
-import { printable, printOutcome } from "./tables.js";
+import { printOutcome } from "./tables.js";
 
 interface Flags {
   threads?: number;
@@ -21,7 +23,7 @@ interface Flags {
 }
 
 /** Smallest heap that can be made. */
-const LEAST_MEMORY = 65536;
+const LEAST_MEMORY = WASM_PAGE;
 
 function integer(least: number, most: number): (text: string) => number {
   return (text) => {
@@ -66,7 +68,7 @@ async function replayFile(path: string, flags: Flags): Promise<boolean> {
   } catch (error) {
     progress.end();
     const reason = explain(error);
-    process.stderr.write(`numaheap: ${path}: ${reason}\n`);
+    process.stderr.write(`${printable(`numaheap: ${path}: ${reason}`)}\n`);
     printJson(notReplayed(path, threads ?? 0, flags.nodes, reason));
     return false;
   }
@@ -79,11 +81,10 @@ async function replayFiles(paths: string[], flags: Flags): Promise<void> {
 }
 
 export function replayCommand(): Command {
-  return new Command("replay")
+  return complaining(new Command("replay"))
     .description(
       "Replay recorded allocations (ALTRACE1 .trace.gz files) on worker threads over one heap, and prove that nothing overlapped and nothing was lost.",
     )
-    .showHelpAfterError("(numaheap replay --help tells more)")
     .argument("<trace...>", "trace files")
     .addOption(
       new Option("--threads <n>", `workers (default: as many as the trace has threads, at most ${DEFAULT_WORKERS})`).argParser(
@@ -108,7 +109,7 @@ export function replayCommand(): Command {
     .option("--json", "one line of JSON a trace on stdout, all else on stderr")
     .addHelpText(
       "after",
-      "\nExit status: 0 if every trace was replayed and nothing failed, 1 otherwise.\nExample: numaheap replay bench/traces/node-workers.trace.gz --threads 4 --nodes 4 --storm 1000",
+      "\nExit status: 0 if every trace was replayed and nothing failed, 1 otherwise.\nExample: numaheap replay node_modules/numaheap/bench/traces/node-workers.trace.gz --threads 4 --nodes 4 --storm 1000",
     )
     .action(replayFiles);
 }

@@ -1,12 +1,13 @@
 // The tables printed after a replay.
 
 import Table from "cli-table3";
+import { HEAP_PAGE } from "../heap/exports.js";
 import type { Trace } from "../trace/format.js";
 import type { ReplayOutcome } from "../trace/replay.js";
 import { passed } from "../trace/report.js";
+import { printable } from "./output.js";
 import { formatSize } from "./size.js";
 
-const PAGE = 8192;
 const count = (value: number): string => Math.round(value).toLocaleString("en-US");
 
 function table(head: string[], rows: string[][]): string {
@@ -47,9 +48,9 @@ function nodeTable(stats: NonNullable<ReplayOutcome["stats"]>): string {
     ["", ...nodes.map((node) => `node${node.node}`)],
     [
       ...counters.map((name) => row(name, (node) => count(node.numastat[name]))),
-      row("owned", (node) => formatSize(node.ownedPages * PAGE)),
-      row("in spans", (node) => formatSize(node.usedPages * PAGE)),
-      row("free", (node) => formatSize(node.freePages * PAGE)),
+      row("owned", (node) => formatSize(node.ownedPages * HEAP_PAGE)),
+      row("in spans", (node) => formatSize(node.usedPages * HEAP_PAGE)),
+      row("free", (node) => formatSize(node.freePages * HEAP_PAGE)),
       row("spans", (node) => count(node.spans)),
     ],
   );
@@ -62,9 +63,6 @@ function workerTable({ result, workerSeconds }: ReplayOutcome): string {
   });
   return table(["", "events", "seconds", "events/s"], rows);
 }
-
-/** Text of a trace without what a terminal would take for an order. */
-export const printable = (text: string): string => [...text].map((c) => (c < " " || c === "\x7f" ? "?" : c)).join("");
 
 /** Tells what the replay did, what the heap looks like, and whether it is sound. */
 export function printOutcome(stream: NodeJS.WritableStream, trace: Trace, outcome: ReplayOutcome, seed: number): void {

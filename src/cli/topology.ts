@@ -10,6 +10,7 @@ import { type PresetName, presets } from "../topology/presets.js";
 import { memoryOfNode } from "../topology/queries.js";
 import { formatRange } from "../topology/ranges.js";
 import type { Topology } from "../topology/topology.js";
+import { complaining, printable } from "./output.js";
 import { formatSize } from "./size.js";
 
 interface Flags {
@@ -136,19 +137,18 @@ async function show({ preset, acpiIn, acpiOut, json = false }: Flags, isDefault:
     `preset ${preset}${isDefault ? ", the default" : ""}: ${presets[preset].summary}. Not this machine; --list names all presets`,
   ];
   return [
-    ...notes.map((note) => `${note}\n`),
+    ...notes.map((note) => `${printable(note)}\n`),
     formatTopology(topology),
     read ? formatExtras(read.said) : "",
-    ...written.map((path) => `wrote ${path}\n`),
+    ...written.map((path) => `wrote ${printable(path)}\n`),
   ].join("");
 }
 
 export function topologyCommand(): Command {
-  return new Command("topology")
+  return complaining(new Command("topology"))
     .description(
       "Show the NUMA nodes of a preset machine or of ACPI tables, as numactl --hardware does, and write them as ACPI tables (SRAT, SLIT).",
     )
-    .showHelpAfterError("(numaheap topology --help tells more)")
     .addOption(new Option("--list", "name the presets").conflicts(["preset", "acpiIn", "acpiOut"]))
     .addOption(new Option("--preset <name>", "the machine to show").choices(PRESET_NAMES).default(DEFAULT_PRESET))
     .addOption(
@@ -171,7 +171,7 @@ Example: numaheap topology --preset 4-socket-ring --acpi-out tables && numaheap 
         process.stdout.write(flags.list ? listPresets(flags.json ?? false) : await show(flags, isDefault));
       } catch (error) {
         if (!(error instanceof Complaint)) throw error;
-        process.stderr.write(`numaheap: ${error.message}\n`);
+        process.stderr.write(`${printable(`numaheap: ${error.message}`)}\n`);
         process.exitCode = 1;
       }
     });

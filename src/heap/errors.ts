@@ -6,6 +6,8 @@ export type HeapErrorCode =
   | "NUMAHEAP_OUT_OF_MEMORY"
   /** A lock is held by another thread and this one may not sleep: try again. */
   | "NUMAHEAP_BUSY"
+  /** As many threads are attached as can be. */
+  | "NUMAHEAP_TOO_MANY_THREADS"
   /** A pointer that is no live block of this heap. */
   | "NUMAHEAP_INVALID_FREE"
   /** A value out of its range. */
@@ -29,6 +31,7 @@ export class HeapError extends Error {
 
 const EBUSY = 10;
 const EINVAL = 28;
+export const ENOMEM = 48;
 
 /** The error an errno of the heap stands for. `what` names the call. */
 export function errorOf(errno: number, what: string): HeapError {

@@ -56,10 +56,14 @@ export const MAY_BLOCK = 1;
 export const HEAP_GROWS_ALONE = 1;
 /** Limits of a heap. */
 export const MAX_NODES = 32;
+export const MAX_THREADS = 256;
 export const MAX_VCPUS = 256;
-/** Offset of the format version in the heap's head, and the version this package speaks. */
-export const ABI_VERSION_OFFSET = 4;
+/** First words of a heap's head: what says that it is one, and the format, of which this package speaks one. */
+export const HEAP_WORDS = ["magic", "abiVersion", "base", "flags"] as const;
+export const MAGIC = 0x414d_554e;
 export const ABI_VERSION = 1;
 /** Bytes of a page of the heap, and of one of WebAssembly. */
 export const HEAP_PAGE = 8192;
 export const WASM_PAGE = 65536;
+/** Most pages of WebAssembly in a memory. */
+export const WASM_PAGES = 65536;

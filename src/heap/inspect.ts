@@ -1,7 +1,9 @@
 // Statistics and the heap walk: what inspect.wasm reads out of a heap's memory, as values.
 
+import { MAX_NODES, MAX_THREADS } from "./exports.js";
 import { Problem } from "./problem-codes.js";
 import { sayProblem } from "./problems.js";
+import type { WasmMemory, WasmModule } from "./wasm.js";
 
 /** Version of the shape of HeapStats: it changes when a field changes its meaning or goes. */
 export const STATS_VERSION = 1;
@@ -205,9 +207,6 @@ const NUMASTAT = {
 /** In the order of their kinds, from 1 on. */
 const BAD_CALLS = ["outsideHeap", "pageNotInUse", "interiorOfLarge", "misaligned", "interiorOfSmall", "notLive", "overflown"] as const;
 
-const MAX_NODES = 32;
-const MAX_THREADS = 256;
-
 interface InspectExports {
   bind(base: number): number;
   walk(): number;
@@ -223,7 +222,7 @@ interface InspectExports {
  * Binds an inspector to the heap at `base` of `memory`. `module` is the compiled inspect.wasm. A RangeError if no heap of
  * this version stands there.
  */
-export function inspect(memory: WebAssembly.Memory, base: number, module: WebAssembly.Module): Inspector {
+export function inspect(memory: WasmMemory, base: number, module: WasmModule): Inspector {
   const walker = new Walker(memory);
   const { exports } = new WebAssembly.Instance(module, {
     env: { memory },
@@ -276,7 +275,7 @@ class Walker {
   private unaccounted: UnaccountedBlock[] = [];
   hopeless = false;
 
-  constructor(private readonly memory: WebAssembly.Memory) {}
+  constructor(private readonly memory: WasmMemory) {}
 
   reset(): void {
     // The length of a buffer may lag behind a growth by another thread; growing by nothing brings it up to date.

@@ -1,15 +1,20 @@
 // The compiled modules, from the files beside the package: read in Node, fetched in browsers.
 
+import type { WasmModule } from "./wasm.js";
+
 /** Compiled modules; they can be posted to other threads. */
 export interface HeapModules {
-  readonly heap: WebAssembly.Module;
-  readonly inspect: WebAssembly.Module;
+  readonly heap: WasmModule;
+  readonly inspect: WasmModule;
 }
 
 /** Which build of the allocator: `hardened` finds interior, double and late frees and overflows; `debug` asserts invariants and the lock order. */
 export type HeapBuild = "release" | "hardened" | "debug";
+export const BUILDS: readonly HeapBuild[] = ["release", "hardened", "debug"];
 
-const FILES: Record<HeapBuild | "guest" | "create" | "inspect", URL> = {
+type ModuleName = HeapBuild | "guest" | "create" | "inspect";
+
+const FILES: Record<ModuleName, URL> = {
   release: new URL("../heap.wasm", import.meta.url),
   hardened: new URL("../heap.hardened.wasm", import.meta.url),
   debug: new URL("../heap.debug.wasm", import.meta.url),
@@ -21,10 +26,10 @@ const FILES: Record<HeapBuild | "guest" | "create" | "inspect", URL> = {
 /** First bytes of every module. */
 const WASM_MAGIC = 0x6d73_6100;
 
-const compiled = new Map<string, Promise<WebAssembly.Module>>();
+const compiled = new Map<string, Promise<WasmModule>>();
 
 /** Compiles one module, once. */
-export function loadModule(name: keyof typeof FILES): Promise<WebAssembly.Module> {
+export function loadModule(name: ModuleName): Promise<WasmModule> {
   let module = compiled.get(name);
   if (!module) {
     module = bytesOf(FILES[name]).then((bytes) => WebAssembly.compile(bytes));

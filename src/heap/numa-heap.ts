@@ -1,42 +1,28 @@
 // NumaHeap: one thread's hold on a heap shared by many.
 
 import { Allocation, type ViewConstructor } from "./allocation.js";
-import { address, index, integer, nodeMask, size as bytesOf } from "./arguments.js";
-import { badCall, errorOf, HeapError } from "./errors.js";
+import { address, index, integer, nodeMask, oneOf, size as bytesOf } from "./arguments.js";
+import { badCall, ENOMEM, errorOf, HeapError } from "./errors.js";
 import {
-  ABI_VERSION,
-  ABI_VERSION_OFFSET,
   type CreateExports,
   HEAP_GROWS_ALONE,
   HEAP_PAGE,
   type HeapExports,
-  MAX_NODES,
+  MAX_THREADS,
   MAX_VCPUS,
   MAY_BLOCK,
   WASM_PAGE,
+  WASM_PAGES,
 } from "./exports.js";
+import { checkHandle, firstHandle, type HeapHandle } from "./handle.js";
 import { type HeapStats, type HeapWalk, inspect, type Inspector, type WalkOptions } from "./inspect.js";
-import { type HeapBuild, type HeapModules, loadModule } from "./modules.js";
-
-export interface CreateOptions {
-  /** Nodes, 1 to 32. vCPU v begins on node v mod nodes; distances begin as 10 and 20. Default 1. */
-  nodes?: number;
-  /** Bytes claimed at once, rounded up to 64 KiB. Default 64 KiB. */
-  initialBytes?: number;
-  /** Most bytes the heap may claim, its own structs included. Default: 1 GiB. */
-  maximumBytes?: number;
-  /** Shared memory to live in; the heap claims its end and grows it. Default: a memory of its own. */
-  memory?: WebAssembly.Memory;
-  build?: HeapBuild;
-  /** vCPU the creating thread runs on, 0 to 255. Default 0. */
-  vcpu?: number;
-  /** As in AttachOptions. */
-  mayBlock?: boolean;
-}
+import { loadModule } from "./modules.js";
+import { type AttachOptions, checkMayBlock, checkOptions, type CreateOptions } from "./options.js";
+import type { WasmMemory } from "./wasm.js";
 
 /** A heap within a virtual machine: its pages are frames of that machine's memory, which its guest's kernel shares out. */
 export interface FramesOptions extends AttachOptions {
-  readonly memory: WebAssembly.Memory;
+  readonly memory: WasmMemory;
   /** [base, end): frames that are the heap's already, on node 0 as far as it knows. Multiples of 64 KiB. */
   readonly base: number;
   readonly end: number;
@@ -49,31 +35,6 @@ export interface FramesOptions extends AttachOptions {
   readonly owner: number;
   readonly tables: { readonly owners: number; readonly nodes: number; readonly touchers: number; readonly vcpuTruth: number };
   readonly vcpu?: number;
-}
-
-export interface AttachOptions {
-  /**
-   * This thread may sleep while another holds a lock. Default: it may, unless it is a browser's page. A thread that may not is told
-   * NUMAHEAP_BUSY (errno 10) instead. A thread that sleeps hears of no worker's death, so one that is to
-   * free, allocate or change the topology while workers it registered may be terminated must not: the lock may be the dead worker's.
-   */
-  mayBlock?: boolean;
-}
-
-/** All that another thread needs to attach; can be posted to it. For one thread only. */
-export interface HeapHandle {
-  readonly memory: WebAssembly.Memory;
-  readonly modules: HeapModules;
-  readonly base: number;
-  readonly abiVersion: number;
-  /** What the heap will know the thread by: whoever made the handle can reap it by this. */
-  readonly key: number;
-  /** vCPU the thread runs on. */
-  readonly vcpu: number;
-  readonly keys: SharedArrayBuffer;
-  /** One word: 1 once a thread has attached with this handle. */
-  readonly claimed: SharedArrayBuffer;
-  readonly name: string;
 }
 
 /** Memory policies, by Linux's names. */
@@ -94,17 +55,6 @@ export function isSupported(): { supported: true } | { supported: false; reason:
       "SharedArrayBuffer is missing: serve the page with Cross-Origin-Opener-Policy: same-origin and Cross-Origin-Embedder-Policy: require-corp",
   };
 }
-
-/** The handle of the thread that has made the heap. */
-function firstHandle(memory: WebAssembly.Memory, modules: HeapModules, base: number, vcpu: number): HeapHandle {
-  const keys = new SharedArrayBuffer(4);
-  new Int32Array(keys)[0] = 1;
-  const name = `numaheap-${Date.now().toString(36)}-${Math.random().toString(36).slice(2)}`;
-  return { memory, modules, base, abiVersion: ABI_VERSION, key: 1, vcpu, keys, claimed: new SharedArrayBuffer(4), name };
-}
-
-/** A browser's page may not sleep on a lock; workers and Node's threads may. */
-const mayBlockHere = (): boolean => typeof document === "undefined";
 
 export class NumaHeap implements Disposable {
   #exports: HeapExports;
@@ -128,36 +78,31 @@ export class NumaHeap implements Disposable {
   static async create(options: CreateOptions = {}): Promise<NumaHeap> {
     const support = isSupported();
     if (!support.supported) throw new HeapError("NUMAHEAP_NOT_ISOLATED", support.reason);
-    const { initialBytes = WASM_PAGE, maximumBytes = 2 ** 30, build = "release" } = options;
-    const nodes = integer(options.nodes ?? 1, 1, MAX_NODES, "nodes");
-    const vcpu = integer(options.vcpu ?? 0, 0, MAX_VCPUS - 1, "vcpu");
-    const pagesOf = (bytes: number): number => Math.ceil(bytes / WASM_PAGE);
-    if (!(initialBytes > 0 && maximumBytes >= initialBytes && maximumBytes <= 2 ** 32)) {
-      throw new HeapError("NUMAHEAP_INVALID_ARGUMENT", "bytes must satisfy 0 < initialBytes <= maximumBytes <= 4 GiB");
-    }
-    let { memory } = options;
-    if (memory && (memory.buffer as ArrayBufferLike)[Symbol.toStringTag] !== "SharedArrayBuffer") {
-      throw new HeapError("NUMAHEAP_INVALID_ARGUMENT", "the memory is not shared: make it with { shared: true }");
-    }
-    let first = 1;
-    try {
-      if (memory) first = memory.grow(pagesOf(initialBytes));
-      // Page 0 stays unused, so that no address of the heap is near 0.
-      else
-        memory = new WebAssembly.Memory({
-          initial: first + pagesOf(initialBytes),
-          maximum: Math.min(65536, first + pagesOf(maximumBytes)),
-          shared: true,
-        });
-    } catch (cause) {
-      throw new HeapError("NUMAHEAP_OUT_OF_MEMORY", "the memory cannot be had; ask for a smaller maximumBytes", { cause });
-    }
+    const { nodes, initialPages, maximumPages, build, vcpu, memory: given } = checkOptions(options);
     const [heap, inspectModule, create] = await Promise.all([loadModule(build), loadModule("inspect"), loadModule("create")]);
+    let first = 1;
+    let memory: WasmMemory;
+    if (given) {
+      try {
+        first = given.grow(initialPages);
+      } catch (cause) {
+        const message = `the memory cannot grow by ${initialPages * WASM_PAGE} bytes: make it with a larger maximum, or ask for a smaller initialBytes`;
+        throw new HeapError("NUMAHEAP_OUT_OF_MEMORY", message, { cause });
+      }
+      memory = given;
+    } else {
+      // Page 0 stays unused, so that no address of the heap is near 0.
+      const maximum = Math.min(WASM_PAGES, first + maximumPages);
+      try {
+        memory = new WebAssembly.Memory({ initial: first + initialPages, maximum, shared: true });
+      } catch (cause) {
+        throw new HeapError("NUMAHEAP_OUT_OF_MEMORY", "the memory cannot be had; ask for a smaller maximumBytes", { cause });
+      }
+    }
     const base = first * WASM_PAGE;
-    const end = base + pagesOf(initialBytes) * WASM_PAGE;
+    const end = base + initialPages * WASM_PAGE;
     const creator = (await WebAssembly.instantiate(create, { env: { memory } })).exports as unknown as CreateExports;
-    const limit = Math.floor(maximumBytes / HEAP_PAGE);
-    const error = creator.create(base, end, limit, nodes, options.memory ? 0 : HEAP_GROWS_ALONE);
+    const error = creator.create(base, end, maximumPages * (WASM_PAGE / HEAP_PAGE), nodes, given ? 0 : HEAP_GROWS_ALONE);
     if (error !== 0) throw errorOf(error, "create");
     return NumaHeap.attach(firstHandle(memory, { heap, inspect: inspectModule }, base, vcpu), options);
   }
@@ -179,16 +124,11 @@ export class NumaHeap implements Disposable {
 
   /**
    * Attaches this thread to the heap of a handle, which serves for one thread.
-   * @throws {HeapError} NUMAHEAP_ABI_MISMATCH, NUMAHEAP_INVALID_ARGUMENT, NUMAHEAP_BUSY, NUMAHEAP_OUT_OF_MEMORY
+   * @throws {HeapError} NUMAHEAP_ABI_MISMATCH, NUMAHEAP_INVALID_ARGUMENT, NUMAHEAP_BUSY, NUMAHEAP_OUT_OF_MEMORY, NUMAHEAP_TOO_MANY_THREADS
    */
   static async attach(handle: HeapHandle, options: AttachOptions = {}): Promise<NumaHeap> {
-    const version = new Uint32Array(handle.memory.buffer)[(handle.base + ABI_VERSION_OFFSET) >>> 2];
-    if (version !== ABI_VERSION || handle.abiVersion !== ABI_VERSION) {
-      throw new HeapError(
-        "NUMAHEAP_ABI_MISMATCH",
-        `the heap has format ${version}, this package speaks ${ABI_VERSION}: use one version everywhere`,
-      );
-    }
+    checkHandle(handle);
+    const mayBlock = checkMayBlock(options);
     const instance = await WebAssembly.instantiate(handle.modules.heap, { env: { memory: handle.memory } });
     const exports = instance.exports as unknown as HeapExports;
     const [low = 0, high = 0] = crypto.getRandomValues(new Uint32Array(2));
@@ -199,19 +139,27 @@ export class NumaHeap implements Disposable {
       throw new HeapError("NUMAHEAP_INVALID_ARGUMENT", "a thread has attached with this handle before: make one for each thread");
     }
     const release = await holdLock(lockName(handle));
-    const mayBlock = options.mayBlock ?? mayBlockHere();
     if (exports.attach(handle.base, handle.key, handle.vcpu, mayBlock ? MAY_BLOCK : 0) === 0) {
       release();
       Atomics.store(claimed, 0, 0);
-      throw errorOf(exports.errno(), "attach");
+      const errno = exports.errno();
+      if (errno !== ENOMEM || inspect(handle.memory, handle.base, handle.modules.inspect).stats().threads.length < MAX_THREADS)
+        throw errorOf(errno, "attach");
+      throw new HeapError(
+        "NUMAHEAP_TOO_MANY_THREADS",
+        `${MAX_THREADS} threads are attached, which is the most: let one detach, or register workers so that those that end are reaped`,
+      );
     }
     const heap = new NumaHeap(handle, exports, mayBlock);
     heap.#release = release;
     return heap;
   }
 
-  /** The memory the heap lives in. */
-  get memory(): WebAssembly.Memory {
+  /**
+   * The memory the heap lives in. If it was not given to `create` it is the heap's own, which only the heap may grow: code that grows it all
+   * the same is not found out, and pages may be lost or doubly used once a thread dies that was growing it.
+   */
+  get memory(): WasmMemory {
     return this.#handle.memory;
   }
 
@@ -220,7 +168,7 @@ export class NumaHeap implements Disposable {
    * show the old memory. Only for heaps within a virtual machine, while this thread is in no call.
    * @throws {HeapError} NUMAHEAP_INVALID_ARGUMENT
    */
-  async moveOver(memory: WebAssembly.Memory): Promise<void> {
+  async moveOver(memory: WasmMemory): Promise<void> {
     this.#use();
     const handle = { ...this.#handle, memory };
     const exports = (await WebAssembly.instantiate(handle.modules.heap, { env: { memory } })).exports as unknown as HeapExports;
@@ -240,6 +188,9 @@ export class NumaHeap implements Disposable {
 
   /** Reaps the thread of `handle` when its Node worker has ended, however it ended. See AttachOptions.mayBlock about this thread. */
   register(worker: EndingWorker, handle: HeapHandle): void {
+    if (typeof worker?.once !== "function") {
+      throw new HeapError("NUMAHEAP_INVALID_ARGUMENT", "register: this is no worker of node:worker_threads; in browsers, use reapOnDeath");
+    }
     worker.once("exit", () => void this.#reapSoon(handle.key));
   }
 
@@ -352,17 +303,19 @@ export class NumaHeap implements Disposable {
 
   /** Sets this thread's memory policy. */
   setPolicy(policy: Policy, nodes: readonly number[] = []): void {
-    this.#check(this.#use().setPolicy(POLICIES.indexOf(policy), nodeMask(nodes)), "setPolicy");
+    const mode = POLICIES.indexOf(oneOf(policy, POLICIES, "policy"));
+    const takes = policy === "default" || policy === "local" ? "takes no nodes" : "takes nodes, at least one of them existing";
+    this.#check(this.#use().setPolicy(mode, nodeMask(nodes)), `setPolicy: ${policy} ${takes}`);
   }
 
   /** Weight of a node in this thread's weighted interleave, 1 to 255. */
   setWeight(node: number, weight: number): void {
-    this.#check(this.#use().setWeight(index(node), index(weight)), "setWeight");
+    this.#check(this.#use().setWeight(index(node), index(weight)), `setWeight(${node}, ${weight})`);
   }
 
   /** This thread runs on another vCPU from now on. */
   moveTo(vcpu: number): void {
-    this.#check(this.#use().moveThread(index(vcpu)), "moveTo");
+    this.#check(this.#use().moveThread(index(vcpu)), `moveTo(${vcpu})`);
   }
 
   /** This thread acts upon topology changes now instead of at its next allocation. */
@@ -370,30 +323,35 @@ export class NumaHeap implements Disposable {
     this.#use().settle();
   }
 
+  /**
+   * Nodes 0 to count - 1 exist from now on. Of nodes that vanish, pages stay where they are until they are rebound, and policies and
+   * distances wait for their return; but a vCPU must be somewhere: it goes to node vcpu mod count and stays there, also when its old node
+   * comes back, until setVcpuNode tells where it is.
+   */
   setNodes(count: number): void {
-    this.#check(this.#use().setNodes(index(count)), "setNodes");
+    this.#check(this.#use().setNodes(index(count)), `setNodes(${count})`);
   }
 
   /** As in a SLIT: 10 to itself, 11 to 255 to others. */
   setDistance(from: number, to: number, distance: number): void {
-    this.#check(this.#use().setDistance(index(from), index(to), index(distance)), "setDistance");
+    this.#check(this.#use().setDistance(index(from), index(to), index(distance)), `setDistance(${from}, ${to}, ${distance})`);
   }
 
   setVcpuNode(vcpu: number, node: number): void {
-    this.#check(this.#use().setVcpuNode(index(vcpu), index(node)), "setVcpuNode");
+    this.#check(this.#use().setVcpuNode(index(vcpu), index(node)), `setVcpuNode(${vcpu}, ${node})`);
   }
 
   /** Most bytes a node may own by growth, in whole pages of 8 KiB, at least one; 0 = as many as there are. */
   setNodeLimit(node: number, bytes: number): void {
     const pages = Math.ceil(integer(bytes, 0, 2 ** 32, "bytes") / HEAP_PAGE);
-    this.#check(this.#use().setNodeLimit(index(node), pages), "setNodeLimit");
+    this.#check(this.#use().setNodeLimit(index(node), pages), `setNodeLimit(${node}, ${bytes})`);
   }
 
   /** The heap's pages in [ptr, ptr + bytes) lie on `node` from now on. Nothing moves: spans change their node. */
   rebind(ptr: number, bytes: number, node: number): void {
     const first = Math.floor(integer(ptr, 0, 2 ** 32, "ptr") / HEAP_PAGE);
     const end = Math.ceil((ptr + integer(bytes, 0, 2 ** 32 - ptr, "bytes")) / HEAP_PAGE);
-    this.#check(this.#use().rebind(first, end - first, index(node)), "rebind");
+    this.#check(this.#use().rebind(first, end - first, index(node)), `rebind(${ptr}, ${bytes}, ${node})`);
   }
 
   // ---- figures

@@ -1,4 +1,5 @@
-// The writer of the trace format, for tests and for recorders written in JavaScript.
+// The writer of the trace format, for tests and for recorders written in JavaScript. It holds what it is given to what the columns can
+// hold; whether objects and threads live is for the reader to say, which writeTrace asks.
 
 import {
   ALIGNED,
@@ -14,13 +15,18 @@ import {
   VERSION,
 } from "./format.js";
 
-/** One event as a recorder sees it. `object` is ignored for allocations: the k-th one makes object k. */
+/** One event as a recorder sees it. What does not belong to its operation is ignored. */
 export interface TraceEvent {
-  op: number;
-  thread: number;
-  object: number;
-  size: number;
-  alignment: number;
+  /** MALLOC, CALLOC, ALIGNED, REALLOC, FREE or EXIT. */
+  readonly op: number;
+  /** From 0 on, in order of their first events. */
+  readonly thread: number;
+  /** What is reallocated or freed: the k-th allocation, from 0 on, made object k. */
+  readonly object?: number;
+  /** Bytes that are asked for. */
+  readonly size?: number;
+  /** Of ALIGNED: log2 of the bytes, up to 31. */
+  readonly alignment?: number;
 }
 
 class Bytes {
@@ -49,7 +55,13 @@ class Bytes {
   }
 }
 
-/** Encodes events that keep the promises of the format (the decoder checks them) to bytes ready for gzip. */
+/** Thread indexes are counted in 32 bits. */
+const MAX_THREAD = 2 ** 32 - 2;
+
+/**
+ * Encodes events that keep the promises of the format (the decoder checks them) to bytes ready for gzip.
+ * @throws {RangeError} for a number that the format cannot hold
+ */
 export function encodeTrace(events: Iterable<TraceEvent>, name: string, description = ""): Uint8Array {
   const tags = new Bytes();
   const sizes = new Bytes();
@@ -66,20 +78,27 @@ export function encodeTrace(events: Iterable<TraceEvent>, name: string, descript
   let h = CHECKSUM_START;
 
   for (const event of events) {
-    const { op } = event;
+    const whole = (name: keyof TraceEvent, most: number): number => {
+      const value = event[name];
+      if (Number.isInteger(value) && value! >= 0 && value! <= most) return value!;
+      throw new RangeError(`${name} of event ${count} must be a whole number from 0 to ${most}, not ${String(value)}`);
+    };
+    const op = whole("op", EXIT);
+    const by = whole("thread", MAX_THREAD);
     const allocates = op <= ALIGNED;
     const refers = op === REALLOC || op === FREE;
-    const object = allocates ? next : refers ? event.object : 0;
-    const size = allocates || op === REALLOC ? event.size : 0;
-    const alignment = op === ALIGNED ? event.alignment : 0;
+    const object = allocates ? next : refers ? whole("object", Number.MAX_SAFE_INTEGER) : 0;
+    const size = allocates || op === REALLOC ? whole("size", Number.MAX_SAFE_INTEGER) : 0;
+    const alignment = op === ALIGNED ? whole("alignment", 31) : 0;
+    if (refers && object >= next) throw new RangeError(`event ${count} names object ${object}, and only ${next} were made before it`);
     const back = next - 1 - object;
-    const delta = object - (last.get(event.thread) ?? 0);
+    const delta = object - (last.get(by) ?? 0);
     const zigzag = delta >= 0 ? delta * 2 : -delta * 2 - 1;
     const relative = refers && zigzag < back;
 
-    tags.push(op | (event.thread === thread ? 0 : TAG_THREAD) | (relative ? TAG_RELATIVE : 0));
-    if (event.thread !== thread) tags.varint(event.thread);
-    thread = event.thread;
+    tags.push(op | (by === thread ? 0 : TAG_THREAD) | (relative ? TAG_RELATIVE : 0));
+    if (by !== thread) tags.varint(by);
+    thread = by;
     if (op === ALIGNED) sizes.push(alignment);
     if (op < FREE) sizes.varint(size);
     if (refers) {

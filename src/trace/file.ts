@@ -1,7 +1,9 @@
 // Trace files: gzip around the bytes of format.ts, both ways. Node only.
 
 import { createReadStream } from "node:fs";
-import { gunzipSync, type ZlibOptions } from "node:zlib";
+import { writeFile } from "node:fs/promises";
+import { gunzipSync, gzipSync, type ZlibOptions } from "node:zlib";
+import { encodeTrace, type TraceEvent } from "./encode.js";
 import { TraceError } from "./errors.js";
 import { decodeTrace, type Trace } from "./format.js";
 
@@ -53,4 +55,18 @@ export async function readTrace(path: string, maxBytes: number = MAX_TRACE_BYTES
       throw new TraceError("NUMAHEAP_TRACE_TOO_LARGE", length, `the file is longer than a trace of ${maxBytes} bytes can be`);
   }
   return parseTrace(Buffer.concat(chunks), maxBytes);
+}
+
+/**
+ * Writes a `.trace.gz` file of these events. Nothing is written that readTrace would refuse.
+ * @param name ASCII, as `description` is
+ * @throws {TraceError} where the events break a promise of the format
+ * @throws {RangeError} for a number that the format cannot hold; errors of the file system as Node gives them
+ */
+export async function writeTrace(path: string, events: Iterable<TraceEvent>, name: string, description = ""): Promise<void> {
+  const bytes = encodeTrace(events, name, description);
+  if (bytes.length > MAX_TRACE_BYTES)
+    throw new TraceError("NUMAHEAP_TRACE_TOO_LARGE", bytes.length, `a trace has at most ${MAX_TRACE_BYTES} bytes before it is deflated`);
+  decodeTrace(bytes);
+  await writeFile(path, gzipSync(bytes, { level: 9 }));
 }

@@ -5,6 +5,7 @@
 
 import { TraceError, type TraceErrorCode } from "./errors.js";
 
+/** Operations of events. A CALLOC is zeroed, an ALIGNED aligned, and EXIT is the end of a thread. */
 export const MALLOC = 0;
 export const CALLOC = 1;
 export const ALIGNED = 2;

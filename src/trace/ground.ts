@@ -1,7 +1,8 @@
 // What a replay stands on: a memory with a heap in it, and room beside the heap for the events.
 
 import { errorOf } from "../heap/errors.js";
-import { compile, HEAP_PAGE, type Modules, WASM_PAGE } from "./engine.js";
+import { type CreateExports, HEAP_GROWS_ALONE, HEAP_PAGE, WASM_PAGE, WASM_PAGES } from "../heap/exports.js";
+import { compile, type Modules } from "./engine.js";
 
 export interface Ground {
   readonly memory: WebAssembly.Memory;
@@ -21,13 +22,11 @@ export interface Ground {
 /** Makes a ground with so many bytes of room for the events. */
 export type GroundMaker = (planBytes: number) => Promise<Ground>;
 
-const HEAP_GROWS_ALONE = 1;
-
 /** A memory of its own, the room for the events below the heap. */
 export async function ownGround(planBytes: number, nodes: number, maxMemory: number, hostVcpu: number): Promise<Ground> {
   const plan = WASM_PAGE;
   const heapBase = plan + planBytes;
-  const limit = Math.min(Math.floor(maxMemory / WASM_PAGE), 65536 - heapBase / WASM_PAGE);
+  const limit = Math.min(Math.floor(maxMemory / WASM_PAGE), WASM_PAGES - heapBase / WASM_PAGE);
   const memory = new WebAssembly.Memory({ initial: heapBase / WASM_PAGE + 1, maximum: heapBase / WASM_PAGE + limit, shared: true });
   const [heap, replay, create, inspect] = await Promise.all([
     compile("heap.wasm"),
@@ -35,9 +34,7 @@ export async function ownGround(planBytes: number, nodes: number, maxMemory: num
     compile("create.wasm"),
     compile("inspect.wasm"),
   ]);
-  const creator = (await WebAssembly.instantiate(create, { env: { memory } })).exports as {
-    create(base: number, end: number, limitPages: number, nodes: number, flags: number): number;
-  };
+  const creator = (await WebAssembly.instantiate(create, { env: { memory } })).exports as unknown as CreateExports;
   const error = creator.create(heapBase, heapBase + WASM_PAGE, limit * (WASM_PAGE / HEAP_PAGE), nodes, HEAP_GROWS_ALONE);
   if (error !== 0) throw errorOf(error, "the heap cannot be made");
   let key = 0;

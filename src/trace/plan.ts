@@ -1,5 +1,6 @@
 // How a trace is shared out among workers and laid down in memory below the heap.
 
+import { WASM_PAGE } from "../heap/exports.js";
 import { EXIT, type Trace } from "./format.js";
 import type { Ground } from "./ground.js";
 import * as L from "./replay-layout.js";
@@ -77,7 +78,7 @@ export interface Area {
 export function layOut(trace: Pick<Trace, "events" | "objects">, workers: number, control: number): Area {
   const objects = align(control + L.CONTROL_BYTES + workers * (L.WORKER_BYTES + 2 * L.HISTOGRAM_BYTES), 64);
   const events = align(objects + trace.objects * L.OBJECT_BYTES, 64);
-  const end = align(events + trace.events * L.EVENT_BYTES, 65536);
+  const end = align(events + trace.events * L.EVENT_BYTES, WASM_PAGE);
   if (end >= 2 ** 31) throw new PlanError(`the trace has too many events to lie beside a heap: ${trace.events}`);
   return { control, objects, objectCount: trace.objects, events, end };
 }

@@ -2,7 +2,8 @@
 
 import { parentPort, workerData } from "node:worker_threads";
 import { errorOf } from "../heap/errors.js";
-import { instantiate, MAY_BLOCK, type Modules } from "./engine.js";
+import { MAY_BLOCK } from "../heap/exports.js";
+import { instantiate, type Modules } from "./engine.js";
 
 /** What a worker is started with. */
 export interface ReplayWorkerData {

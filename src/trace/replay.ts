@@ -3,9 +3,10 @@
 
 import { Worker } from "node:worker_threads";
 import { errorOf } from "../heap/errors.js";
+import { HEAP_PAGE, WASM_PAGE } from "../heap/exports.js";
 import { inspect, type HeapStats, type Inspector, type UnaccountedBlock } from "../heap/inspect.js";
 import { CrewError, pause, Seat, watch } from "./crew.js";
-import { type Engine, HEAP_PAGE, instantiate, WASM_PAGE } from "./engine.js";
+import { type Engine, instantiate } from "./engine.js";
 import { FREE, REALLOC, type Trace } from "./format.js";
 import { type Ground, type GroundMaker, ownGround } from "./ground.js";
 import { type Area, deal, type Deal, histogramsOf, layOut, resetRound, workerRecord, writePlan } from "./plan.js";

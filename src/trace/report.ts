@@ -1,5 +1,6 @@
 // What a replay found: the result that is printed as JSON, and the words for what went wrong.
 
+import { HEAP_PAGE } from "../heap/exports.js";
 import type { UnaccountedBlock } from "../heap/inspect.js";
 import { FREE, type Trace } from "./format.js";
 import * as L from "./replay-layout.js";
@@ -101,7 +102,7 @@ export function unexplained(lost: readonly UnaccountedBlock[], calls: readonly C
   const byBlock = (block: UnaccountedBlock): CutOffCall | undefined => [...open].find((call) => call.block === block.ptr);
   const bySize = (block: UnaccountedBlock): CutOffCall | undefined =>
     [...open]
-      .filter((call) => call.op !== FREE && call.size <= block.size && block.size <= Math.max(4 * 8192, call.size * 2))
+      .filter((call) => call.op !== FREE && call.size <= block.size && block.size <= Math.max(4 * HEAP_PAGE, call.size * 2))
       .sort((a, b) => b.size - a.size)[0];
   // The exact matches first: one of the others might take a call that another block needs.
   const rest: UnaccountedBlock[] = [];

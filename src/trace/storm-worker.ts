@@ -2,7 +2,8 @@
 
 import { parentPort, workerData } from "node:worker_threads";
 import { errorOf } from "../heap/errors.js";
-import { HEAP_PAGE, instantiate, MAY_BLOCK, type Modules } from "./engine.js";
+import { HEAP_PAGE, MAY_BLOCK } from "../heap/exports.js";
+import { instantiate, type Modules } from "./engine.js";
 import { seeded } from "./random.js";
 import * as L from "./replay-layout.js";
 import { drawRange } from "./storm-range.js";

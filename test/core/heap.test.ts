@@ -153,6 +153,18 @@ describe("limits", () => {
     expect(sum(heap.stats())).toBe(heap.stats().committedBytes);
   });
 
+  test.each([1, 8192, 65535, 70_000, 2 ** 20])("initial = maximum = %i bytes is a heap of that many and no more", async (bytes) => {
+    using heap = await NumaHeap.create({ initialBytes: bytes, maximumBytes: bytes });
+    const { committedBytes, reservedBytes } = heap.stats();
+    expect(committedBytes).toBe(Math.ceil(bytes / 65536) * 65536);
+    expect(reservedBytes).toBe(committedBytes);
+    const live = Array.from({ length: 100 }, () => heap.malloc(100)).filter((ptr) => ptr !== 0);
+    expect(live.length).toBe(100);
+    expect(heap.malloc(bytes + 65536)).toBe(0);
+    expect(heap.stats().committedBytes).toBe(committedBytes);
+    expect(heap.walk({ live }).ok).toBe(true);
+  });
+
   test("blocks above 2 GiB", async () => {
     const memory = new WebAssembly.Memory({ initial: 32800, maximum: 40000, shared: true });
     using heap = await NumaHeap.create({ memory, maximumBytes: 64 * 2 ** 20 });
@@ -278,6 +290,25 @@ describe("nodes", () => {
     for (const ptr of live) heap.free(ptr);
     expect(sum(heap.stats())).toBe(heap.stats().committedBytes);
   });
+});
+
+test("nodes that vanish and come back: policies return to them, a vCPU when it is told", async () => {
+  using heap = await NumaHeap.create({ nodes: 4, vcpu: 3 });
+  heap.setDistance(3, 1, 30);
+  expect(heap.nodeOf(heap.malloc(50))).toBe(3);
+  heap.setNodes(2);
+  heap.settle();
+  expect(heap.node).toBe(1);
+  heap.setPolicy("interleave", [0, 1, 2, 3]);
+  const nodes = () => new Set(Array.from({ length: 2000 }, () => heap.nodeOf(heap.malloc(500))));
+  expect(nodes()).toEqual(new Set([0, 1]));
+  heap.setNodes(4);
+  expect(nodes()).toEqual(new Set([0, 1, 2, 3]));
+  expect(heap.node).toBe(1);
+  heap.setVcpuNode(3, 3);
+  heap.settle();
+  expect(heap.node).toBe(3);
+  expect(heap.walk().ok).toBe(true);
 });
 
 test("typed errors of the heap's own life", async () => {

@@ -74,6 +74,60 @@ test.each([
   expect(err).toMatch(/--help/);
 });
 
+const hostile = "no\nfile\u001b[31m\u009b\u202e";
+
+test.each([
+  ["replay", [hostile]],
+  ["replay", ["--threads", hostile, lua]],
+  ["replay", [`--${hostile}`, lua]],
+  ["topology", ["--acpi-in", join(folder, hostile)]],
+  ["topology", ["--acpi-out", join(lua, hostile)]],
+  ["topology", ["--preset", hostile]],
+  ["topology", [`--${hostile}`]],
+  ["topology", [hostile, hostile]],
+  [hostile, []],
+])("%j %j: no argument reaches the terminal as an order", async (name, flags) => {
+  const { code, out, err } = await run(name, ...flags);
+  expect([code, out]).toEqual([1, ""]);
+  expect(err).toMatch(/^(numaheap|error): .*\n(\(numaheap.* --help tells more\)\n)?$/);
+  expect(err).not.toMatch(/[\x00-\x09\x0b-\x1f\x7f-\x9f\u202e]/);
+});
+
+test("what went well shows names of files so, too", async () => {
+  const tables = join(folder, hostile);
+  const { code, out } = await run("topology", "--acpi-out", tables);
+  expect([code, out.match(/^wrote .*no\\nfile\\u\{1b\}\[31m.*SRAT\.aml$/m)?.length]).toEqual([0, 1]);
+  const read = await run("topology", "--acpi-in", tables);
+  expect([read.code, read.out.split("\n")[0]]).toEqual([0, expect.stringMatching(/^from .*no\\nfile.* and .*SLIT\.aml; CPUs/)]);
+});
+
+test.each([
+  [[], /^Usage: numaheap \[/],
+  [["replay"], /missing required argument 'trace'/],
+  [["replay", "--json"], /missing required argument 'trace'/],
+  [["replay", "--storms", "1", lua], /unknown option '--storms'\n\(Did you mean --storm\?\)\n/],
+  [["replay", join(folder, "none")], /none: no such file/],
+  [["replay", folder], /this is a folder/],
+  [["topology", "--bar"], /unknown option '--bar'/],
+  [["topology", "--acpi-in"], /argument missing/],
+  [["topology", "--acpi-in", join(folder, "none")], /none: no such folder/],
+  [["topology", "more"], /too many arguments/],
+  [["reply"], /unknown command 'reply'\n\(Did you mean replay\?\)\n/],
+])("%j fails with the reason on stderr, and nothing on stdout", async (args, words) => {
+  const { code, out, err } = await run(...args);
+  expect([code, out]).toEqual([1, ""]);
+  expect(err).toMatch(words);
+});
+
+test.each([["--help"], ["replay", "--help"], ["topology", "--help"], ["help", "replay"], ["--version"]])(
+  "%s %s is on stdout",
+  async (...args) => {
+    const { code, out, err } = await run(...args);
+    expect([code, err]).toEqual([0, ""]);
+    expect(out).toMatch(args.includes("--version") ? /^\d+\.\d+\.\d+\n$/ : /^Usage: numaheap/);
+  },
+);
+
 test("a reader that stops early is no error to speak of", async () => {
   const child = spawn(process.execPath, [command, "replay", lua]);
   child.stdout.destroy();

@@ -1,69 +1,165 @@
-// The package as a stranger has it: installed in a folder, with the README in hand.
+// The package as a stranger has it: packed, installed in a folder, with the README in hand.
 import { execFileSync } from "node:child_process";
-import { mkdirSync, mkdtempSync, readFileSync, symlinkSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, symlinkSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
-import { dirname, join } from "node:path";
+import { dirname, join, relative } from "node:path";
 import { fileURLToPath } from "node:url";
 import ts from "typescript";
-import { expect, test } from "vitest";
+import { describe, expect, test } from "vitest";
 
 const root = fileURLToPath(new URL("../..", import.meta.url));
 const folder = mkdtempSync(join(tmpdir(), "numaheap-"));
-mkdirSync(join(folder, "node_modules"));
-symlinkSync(root, join(folder, "node_modules", "numaheap"), "dir");
-writeFileSync(join(folder, "package.json"), JSON.stringify({ type: "module" }));
+const home = join(folder, "node_modules", "numaheap");
 
-test("the example of the README runs as it stands", () => {
-  const readme = readFileSync(join(root, "README.md"), "utf8");
-  for (const [, code, name] of readme.matchAll(/```js\n(\/\/ (\S+\.js)\n[^]*?)```/g)) writeFileSync(join(folder, name!), code!);
-  const out = execFileSync(process.execPath, ["main.js"], { cwd: folder, encoding: "utf8" });
-  expect(out).toMatch(/\{ ok: true, problems: \[\], unaccounted: \[\] \}\s*$/);
+interface Manifest {
+  bin: Record<string, string>;
+  exports: Record<string, string | Record<string, string>>;
+  dependencies: Record<string, string>;
+}
+
+/** Packs dist as it is, installs it with its dependencies, and answers with the names of its files. */
+function install(): { files: string[]; manifest: Manifest } {
+  const out = execFileSync("npm", ["pack", root, "--json", "--ignore-scripts"], {
+    cwd: folder,
+    encoding: "utf8",
+    stdio: ["ignore", "pipe", "ignore"],
+  });
+  const [packed] = JSON.parse(out) as [{ filename: string; files: { path: string }[] }];
+  mkdirSync(home, { recursive: true });
+  execFileSync("tar", ["-xzf", join(folder, packed.filename), "-C", home, "--strip-components", "1"]);
+  const manifest = JSON.parse(readFileSync(join(home, "package.json"), "utf8")) as Manifest;
+  for (const name of Object.keys(manifest.dependencies)) symlinkSync(join(root, "node_modules", name), join(folder, "node_modules", name));
+  writeFileSync(join(folder, "package.json"), JSON.stringify({ type: "module" }));
+  return { files: packed.files.map(({ path }) => path), manifest };
+}
+
+const { files, manifest } = install();
+const textOf = (path: string): string => readFileSync(join(home, path), "utf8");
+const run = (...args: string[]): string =>
+  execFileSync(process.execPath, args, { cwd: folder, encoding: "utf8", stdio: ["ignore", "pipe", "ignore"] });
+
+describe("the README", () => {
+  const blocks = [...textOf("README.md").matchAll(/```js\n(?:\/\/ (\S+\.js)\n)?([^]*?)```/g)].map(([, name, code], i) => ({
+    name: name ?? `block-${i}.js`,
+    code: code!,
+  }));
+  for (const { name, code } of blocks) writeFileSync(join(folder, name), code);
+
+  test("has the code that is run here", () =>
+    expect(blocks.map(({ name }) => name)).toEqual(["main.js", "worker.js", "block-2.js", "block-3.js"]));
+
+  test("its first example runs as it stands", () => {
+    expect(run("main.js")).toMatch(/\{ ok: true, problems: \[\], unaccounted: \[\] \}\s*$/);
+  });
+
+  test.each(blocks.slice(2))("$name runs as it stands", ({ name }) => void run(name));
+
+  test("the trace it writes can be replayed", () => {
+    expect(run(join(home, manifest.bin["numaheap"]!), "replay", "mine.trace.gz")).toMatch(/heap walk ok/);
+  });
+
+  test("names only files of the package as such", () => {
+    const named = [...textOf("README.md").matchAll(/node_modules\/numaheap\/([\w./-]*\w)/g)].map(([, path]) => path!);
+    expect(named.length).toBeGreaterThan(0);
+    for (const path of named) expect(files, path).toContain(path);
+  });
 });
+
+/** Modules that the one at `path` imports, as it writes them. */
+const importsOf = (path: string): string[] =>
+  [...readFileSync(path, "utf8").matchAll(/^(?:import|export|\} from)\s?(?:[^"';]*?\sfrom\s)?["']([^"']+)["']/gm)].map(([, name]) => name!);
 
 /** Names of the packages that the module at `path`, or one it imports, imports. */
 function dependencies(path: string, seen = new Set<string>()): string[] {
   if (seen.has(path)) return [];
   seen.add(path);
-  const names = [...readFileSync(path, "utf8").matchAll(/^(?:import|export)\s(?:[^"']*?\sfrom\s)?["']([^"']+)["']/gm)].map(
-    ([, name]) => name!,
-  );
-  return names.flatMap((name) => (name.startsWith(".") ? dependencies(join(dirname(path), name), seen) : [name]));
+  return importsOf(path).flatMap((name) => (name.startsWith(".") ? dependencies(join(dirname(path), name), seen) : [name]));
 }
 
-test("no dependency comes along with the heap; the values of topologies need one", () => {
-  expect(dependencies(join(root, "dist/index.js"))).toEqual([]);
-  expect(new Set(dependencies(join(root, "dist/topology/index.js")))).toEqual(new Set(["valibot"]));
+test("no dependency comes along with the heap; the values of topologies need one, traces Node", () => {
+  expect(dependencies(join(home, "dist/index.js"))).toEqual([]);
+  expect(new Set(dependencies(join(home, "dist/topology/index.js")))).toEqual(new Set(["valibot"]));
+  expect(dependencies(join(home, "dist/trace/index.js")).filter((name) => !name.startsWith("node:"))).toEqual([]);
 });
 
-test("every file the package names is there", () => {
-  const { bin, exports } = JSON.parse(readFileSync(join(root, "package.json"), "utf8")) as {
-    bin: Record<string, string>;
-    exports: Record<string, string | Record<string, string>>;
-  };
-  const named = [...Object.values(bin), ...Object.values(exports).flatMap((to) => (typeof to === "string" ? to : Object.values(to)))];
-  for (const path of named) expect(readFileSync(join(root, path)).length, path).toBeGreaterThan(0);
-  expect(readFileSync(join(root, bin["numaheap"]!), "utf8")).toMatch(/^#!/);
-});
-
-test.each(["NodeNext", "Bundler"] as const)("types serve a strict project that resolves by %s, declarations checked", (resolution) => {
-  const path = join(folder, "types.ts");
-  writeFileSync(
-    path,
-    `import { HeapError, type HeapHandle, type HeapStats, NumaHeap } from "numaheap";
-     const heap: NumaHeap = await NumaHeap.create({ nodes: 2 });
-     const stats: HeapStats = heap.stats();
-     const handle: HeapHandle = heap.handle();
-     const words: BigInt64Array = heap.alloc(BigInt64Array, 2).view;
-     try { heap.free(8); } catch (error) { if (error instanceof HeapError && error.code === "NUMAHEAP_INVALID_FREE") throw error; }
-     export { handle, stats, words };`,
-  );
-  const program = ts.createProgram([path], {
-    strict: true,
-    noEmit: true,
-    types: [],
-    target: ts.ScriptTarget.ES2022,
-    module: resolution === "NodeNext" ? ts.ModuleKind.NodeNext : ts.ModuleKind.ESNext,
-    moduleResolution: ts.ModuleResolutionKind[resolution],
+describe("every file the package names is in it:", () => {
+  test("entries", () => {
+    const named = [
+      ...Object.values(manifest.bin),
+      ...Object.values(manifest.exports).flatMap((to) => (typeof to === "string" ? to : Object.values(to))),
+    ];
+    for (const path of named) expect(readFileSync(join(home, path)).length, path).toBeGreaterThan(0);
+    expect(textOf(manifest.bin["numaheap"]!)).toMatch(/^#!/);
   });
-  expect(ts.getPreEmitDiagnostics(program).map(({ messageText }) => ts.flattenDiagnosticMessageText(messageText, "\n"))).toEqual([]);
+
+  test("links of its documents", () => {
+    const documents = files.filter((path) => path.endsWith(".md"));
+    expect(documents).toContain("README.md");
+    for (const path of documents) {
+      for (const [, to] of textOf(path).matchAll(/\]\((?!https?:|#)([^)#]+)/g))
+        expect(files, `${path} links to ${to}`).toContain(join(dirname(path), to!));
+    }
+  });
+
+  test("imports of its sources and modules", () => {
+    const sources = files.filter((path) => /\.(ts|js|mjs)$/.test(path));
+    expect(sources).toContain("assembly/index.ts");
+    for (const path of sources) {
+      for (const name of importsOf(join(home, path)).filter((name) => name.startsWith("."))) {
+        const to = relative(home, join(home, dirname(path), name));
+        const found = path.endsWith(".d.ts") ? [to.replace(/\.js$/, ".d.ts")] : [to, `${to}.ts`];
+        expect(
+          found.some((file) => existsSync(join(home, file))),
+          `${path} imports ${name}`,
+        ).toBe(true);
+      }
+    }
+  });
+});
+
+/** What the compiler says of a program of this code in a project of these options. */
+function complaints(code: string, options: ts.CompilerOptions): string[] {
+  const path = join(folder, "types.ts");
+  writeFileSync(path, code);
+  const strict: ts.CompilerOptions = { strict: true, exactOptionalPropertyTypes: true, noEmit: true, skipLibCheck: false };
+  const program = ts.createProgram([path], { target: ts.ScriptTarget.ES2022, ...strict, ...options });
+  return ts
+    .getPreEmitDiagnostics(program)
+    .map(({ messageText, file }) => `${file?.fileName}: ${ts.flattenDiagnosticMessageText(messageText, "\n")}`);
+}
+
+const NODE_NEXT = { module: ts.ModuleKind.NodeNext, moduleResolution: ts.ModuleResolutionKind.NodeNext };
+const BUNDLER = { module: ts.ModuleKind.ESNext, moduleResolution: ts.ModuleResolutionKind.Bundler };
+const ES_ONLY = { lib: ["lib.es2022.d.ts"] };
+const WITH_NODE = { types: ["node"], typeRoots: [join(root, "node_modules/@types")] };
+
+test.each([
+  ["NodeNext", { ...NODE_NEXT, types: [] }, true],
+  ["Bundler, and Node's types", { ...BUNDLER, ...WITH_NODE }, true],
+  ["no library but ES2022's", { ...NODE_NEXT, ...ES_ONLY, types: [] }, false],
+  ["no library but ES2022's, and Node's types", { ...NODE_NEXT, ...ES_ONLY, ...WITH_NODE }, false],
+])("types serve a strict project, declarations checked: %s", (_, options, hasWebAssembly) => {
+  const code = `
+    import { HeapError, type HeapHandle, type HeapStats, NumaHeap, type WasmMemory } from "numaheap";
+    import { type Topology, presets, topologyToAcpi } from "numaheap/topology";
+    import { MALLOC, readTrace, type Trace, type TraceEvent, writeTrace } from "numaheap/trace";
+    const heap: NumaHeap = await NumaHeap.create({ nodes: 2 });
+    const stats: HeapStats = heap.stats();
+    const handle: HeapHandle = heap.handle();
+    const memory: WasmMemory = heap.memory;
+    const bytes: number = memory.buffer.byteLength + memory.grow(0);
+    const words: BigInt64Array = heap.alloc(BigInt64Array, 2).view;
+    try { heap.free(8); } catch (error) { if (error instanceof HeapError && error.code === "NUMAHEAP_INVALID_FREE") throw error; }
+    const topology: Topology = presets["2-socket"].topology;
+    const srat: Uint8Array = topologyToAcpi(topology).srat;
+    const events: TraceEvent[] = [{ op: MALLOC, thread: 0, size: 1 }];
+    await writeTrace("one.trace.gz", events, "one");
+    const trace: Trace = await readTrace("one.trace.gz");
+    export { bytes, handle, srat, stats, trace, words };`;
+  const ofThePlatform = `
+    const given = new WebAssembly.Memory({ initial: 1, maximum: 9, shared: true });
+    const same: WebAssembly.Memory = (await NumaHeap.create({ memory: given })).memory;
+    const module: WebAssembly.Module = handle.modules.heap;
+    export { module, same };`;
+  expect(complaints(hasWebAssembly ? code + ofThePlatform : code, options)).toEqual([]);
 });

@@ -1,11 +1,13 @@
-import { readdirSync, readFileSync } from "node:fs";
+import { existsSync, mkdtempSync, readdirSync, readFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { gunzipSync, gzipSync } from "node:zlib";
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
-import { encodeTrace } from "../../src/trace/encode.js";
+import { encodeTrace, type TraceEvent } from "../../src/trace/encode.js";
 import { TraceError } from "../../src/trace/errors.js";
-import { parseTrace, readTrace } from "../../src/trace/file.js";
-import { decodeTrace, EXIT, FIXED_HEADER_BYTES, FREE, MALLOC } from "../../src/trace/format.js";
+import { parseTrace, readTrace, writeTrace } from "../../src/trace/file.js";
+import { ALIGNED, decodeTrace, EXIT, FIXED_HEADER_BYTES, FREE, MALLOC } from "../../src/trace/format.js";
 import { programs } from "../support/traces.js";
 
 const folder = new URL("../../bench/traces/", import.meta.url);
@@ -100,6 +102,36 @@ describe("trace reader", () => {
     expect(code(event(MALLOC, 0, 0), event(FREE, 0, 0), event(FREE, 0, 0))).toBe("NUMAHEAP_TRACE_OBJECT");
     expect(code(event(MALLOC, 0, 0), event(EXIT, 0, 0), event(FREE, 0, 0))).toBe("NUMAHEAP_TRACE_THREAD");
     expect(code(event(MALLOC, 1, 0), event(MALLOC, 0, 0))).toBe("NUMAHEAP_TRACE_THREAD");
+  });
+
+  test.each<[object, RegExp]>([
+    [{ op: 6 }, /^op of event 1 must be a whole number from 0 to 5, not 6$/],
+    [{ thread: -1 }, /^thread of event 1/],
+    [{ thread: 2 ** 32 }, /^thread of event 1/],
+    [{ size: NaN }, /^size of event 1/],
+    [{ size: Infinity }, /^size of event 1/],
+    [{ size: undefined }, /^size of event 1 .* not undefined$/],
+    [{ op: ALIGNED, size: 8, alignment: 32 }, /^alignment of event 1 must be a whole number from 0 to 31/],
+    [{ op: FREE }, /^object of event 1 .* not undefined$/],
+    [{ op: FREE, object: 1 }, /^event 1 names object 1, and only 1 were made before it$/],
+  ])("no event is encoded with %o", (wrong, words) => {
+    const events = [
+      { op: MALLOC, thread: 0, size: 8 },
+      { op: MALLOC, thread: 0, ...wrong },
+    ] as TraceEvent[];
+    expect(() => encodeTrace(events, "wrong")).toThrow(
+      expect.objectContaining({ name: "RangeError", message: expect.stringMatching(words) }),
+    );
+  });
+
+  test("what is written is what is read, and nothing is written that cannot be", async () => {
+    const path = join(mkdtempSync(join(tmpdir(), "numaheap-")), "written.trace.gz");
+    const twice: TraceEvent[] = [0, 1, 1].map((n) => (n === 0 ? { op: MALLOC, thread: 0, size: 9 } : { op: FREE, thread: 0, object: 0 }));
+    await expect(writeTrace(path, twice, "twice")).rejects.toMatchObject({ code: "NUMAHEAP_TRACE_OBJECT" });
+    await expect(writeTrace(path, twice.slice(0, 2), "na\u00efve")).rejects.toMatchObject({ code: "NUMAHEAP_TRACE_HEADER" });
+    expect(existsSync(path)).toBe(false);
+    await writeTrace(path, twice.slice(0, 2), "once", "by hand");
+    expect(await readTrace(path)).toEqual(decodeTrace(encodeTrace(twice.slice(0, 2), "once", "by hand")));
   });
 
   test("mutations give a TraceError or a trace, nothing else", () => {

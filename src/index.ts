@@ -15,3 +15,4 @@ export {
   NumaHeap,
   type Policy,
 } from "./heap/numa-heap.js";
+export { MIXED, type MovedRange, type TopologyChange, TopologyChangeEvent } from "./heap/topology-event.js";

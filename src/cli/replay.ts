@@ -5,7 +5,7 @@ import { readTrace } from "../trace/file.js";
 import { DEFAULT_MAX_MEMORY, DEFAULT_NODES, DEFAULT_WORKERS, MAX_WORKERS, type ReplayOptions, replayTrace } from "../trace/replay.js";
 import { notReplayed, passed, type ReplayResult } from "../trace/report.js";
 import { Progress } from "./progress.js";
-import { parseSize } from "./size.js";
+import { parseSize } from "../topology/size.js";
 import { printable, printOutcome } from "./tables.js";
 
 interface Flags {

@@ -4,7 +4,7 @@ import Table from "cli-table3";
 import type { Trace } from "../trace/format.js";
 import type { ReplayOutcome } from "../trace/replay.js";
 import { passed } from "../trace/report.js";
-import { formatSize } from "./size.js";
+import { formatSize } from "../topology/size.js";
 
 const PAGE = 8192;
 const count = (value: number): string => Math.round(value).toLocaleString("en-US");

@@ -26,6 +26,8 @@ const structsOf = (frames: number): number => WASM_PAGE + Math.ceil(frames / 102
 export class GuestHeap implements HeapLink {
   /** The kernel's thread of the heap. */
   readonly heap: NumaHeap;
+  /** What the heap knows that thread by: its maker's. */
+  readonly key = 1;
   /** Owner of its frames in the frame table. */
   readonly owner: number;
   readonly #guest: Guest;

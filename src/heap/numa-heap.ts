@@ -17,6 +17,7 @@ import {
 } from "./exports.js";
 import { type HeapStats, type HeapWalk, inspect, type Inspector, type WalkOptions } from "./inspect.js";
 import { type HeapBuild, type HeapModules, loadModule } from "./modules.js";
+import type { TopologyChangeEvent } from "./topology-event.js";
 
 export interface CreateOptions {
   /** Nodes, 1 to 32. vCPU v begins on node v mod nodes; distances begin as 10 and 20. Default 1. */
@@ -106,15 +107,18 @@ function firstHandle(memory: WebAssembly.Memory, modules: HeapModules, base: num
 /** A browser's page may not sleep on a lock; workers and Node's threads may. */
 const mayBlockHere = (): boolean => typeof document === "undefined";
 
-export class NumaHeap implements Disposable {
+/** Of a heap within a virtual machine it is the target of `topologychange`; of any, of `detach`. */
+export class NumaHeap extends EventTarget implements Disposable {
   #exports: HeapExports;
   #inspector: Inspector;
   #handle: HeapHandle;
   readonly #mayBlock: boolean;
   #attached = true;
+  #paused = false;
   #release: () => void = () => {};
 
   private constructor(handle: HeapHandle, exports: HeapExports, mayBlock: boolean) {
+    super();
     this.#mayBlock = mayBlock;
     this.#handle = handle;
     this.#exports = exports;
@@ -219,14 +223,39 @@ export class NumaHeap implements Disposable {
    * @throws {HeapError} NUMAHEAP_INVALID_ARGUMENT
    */
   async moveOver(memory: WebAssembly.Memory): Promise<void> {
+    this.#paused = false;
     this.#use();
     const handle = { ...this.#handle, memory };
-    const exports = (await WebAssembly.instantiate(handle.modules.heap, { env: { memory } })).exports as unknown as HeapExports;
+    // At once: whatever else this thread runs must not find the old memory.
+    const exports = new WebAssembly.Instance(handle.modules.heap, { env: { memory } }).exports as unknown as HeapExports;
     if (!exports.resume) throw new HeapError("NUMAHEAP_INVALID_ARGUMENT", "moveOver: only a heap within a virtual machine can move");
     if (exports.resume(handle.base, handle.key, this.#mayBlock ? MAY_BLOCK : 0) === 0) throw errorOf(exports.errno(), "moveOver");
     this.#handle = handle;
     this.#exports = exports;
     this.#inspector = inspect(memory, handle.base, handle.modules.inspect);
+  }
+
+  /** From now on this thread's calls throw NUMAHEAP_BUSY, until moveOver or resume: its machine is between two hosts. */
+  pause(): void {
+    this.#paused = true;
+  }
+
+  resume(): void {
+    this.#paused = false;
+  }
+
+  override addEventListener(
+    type: "topologychange",
+    listener: ((event: TopologyChangeEvent) => void) | null,
+    options?: boolean | AddEventListenerOptions,
+  ): void;
+  override addEventListener(
+    type: string,
+    listener: EventListenerOrEventListenerObject | null,
+    options?: boolean | AddEventListenerOptions,
+  ): void;
+  override addEventListener(type: string, listener: unknown, options?: boolean | AddEventListenerOptions): void {
+    super.addEventListener(type, listener as EventListener, options);
   }
 
   /** A handle for one more thread, which runs on `vcpu` (default: its key). Post it, and let the thread attach. */
@@ -421,9 +450,10 @@ export class NumaHeap implements Disposable {
    */
   detach(): void {
     if (!this.#attached) return;
-    this.#check(this.#exports.detach(), "detach");
+    this.#check(this.#use().detach(), "detach");
     this.#attached = false;
     this.#release();
+    this.dispatchEvent(new Event("detach"));
   }
 
   [Symbol.dispose](): void {
@@ -432,6 +462,7 @@ export class NumaHeap implements Disposable {
 
   #use(): HeapExports {
     if (!this.#attached) throw new HeapError("NUMAHEAP_DETACHED", "this heap was detached; attach again with a new handle");
+    if (this.#paused) throw new HeapError("NUMAHEAP_BUSY", "the heap's machine is on its way to another host; try again");
     return this.#exports;
   }
 

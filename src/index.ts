@@ -10,3 +10,4 @@ export type { HeapHandle } from "./heap/handle.js";
 export { type EndingWorker, isSupported, NumaHeap, type Policy } from "./heap/numa-heap.js";
 export type { AttachOptions, CreateOptions } from "./heap/options.js";
 export type { WasmMemory, WasmModule } from "./heap/wasm.js";
+export { MIXED, type MovedRange, type TopologyChange, TopologyChangeEvent } from "./heap/topology-event.js";

@@ -2,7 +2,7 @@
 
 import type { WriteStream } from "node:tty";
 import type { ReplayProgress } from "../trace/replay.js";
-import { formatSize } from "./size.js";
+import { formatSize } from "../topology/size.js";
 
 const BAR = 24;
 /** Milliseconds between lines where they cannot be drawn over. */

@@ -7,7 +7,7 @@ import { DEFAULT_MAX_MEMORY, DEFAULT_NODES, DEFAULT_WORKERS, MAX_WORKERS, type R
 import { notReplayed, passed, type ReplayResult } from "../trace/report.js";
 import { complaining, printable } from "./output.js";
 import { Progress } from "./progress.js";
-import { parseSize } from "./size.js";
+import { parseSize } from "../topology/size.js";
 import { printOutcome } from "./tables.js";
 
 interface Flags {

@@ -5,8 +5,8 @@ import { HEAP_PAGE } from "../heap/exports.js";
 import type { Trace } from "../trace/format.js";
 import type { ReplayOutcome } from "../trace/replay.js";
 import { passed } from "../trace/report.js";
+import { formatSize } from "../topology/size.js";
 import { printable } from "./output.js";
-import { formatSize } from "./size.js";
 
 const count = (value: number): string => Math.round(value).toLocaleString("en-US");
 

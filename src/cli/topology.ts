@@ -10,8 +10,8 @@ import { type PresetName, presets } from "../topology/presets.js";
 import { memoryOfNode } from "../topology/queries.js";
 import { formatRange } from "../topology/ranges.js";
 import type { Topology } from "../topology/topology.js";
+import { formatSize } from "../topology/size.js";
 import { complaining, printable } from "./output.js";
-import { formatSize } from "./size.js";
 
 interface Flags {
   list?: boolean;

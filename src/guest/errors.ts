@@ -8,6 +8,10 @@ export type GuestErrorCode =
   | "NUMAHEAP_TOPOLOGY_CHANGE"
   /** No frame is left where the policy allows one, after heaps were asked to give theirs back. A kernel would kill somebody. */
   | "NUMAHEAP_OUT_OF_MEMORY"
+  /** A heap cannot end while threads are attached to it. */
+  | "NUMAHEAP_HEAP_IN_USE"
+  /** A thread of a heap cannot be made to stand still for a live migration. */
+  | "NUMAHEAP_CANNOT_STOP"
   /** An address that is not mapped. */
   | "NUMAHEAP_SEGMENTATION_FAULT";
 

@@ -18,6 +18,7 @@ import { checkHandle, firstHandle, type HeapHandle } from "./handle.js";
 import { type HeapStats, type HeapWalk, inspect, type Inspector, type WalkOptions } from "./inspect.js";
 import { loadModule } from "./modules.js";
 import { type AttachOptions, checkMayBlock, checkOptions, type CreateOptions } from "./options.js";
+import type { TopologyChangeEvent } from "./topology-event.js";
 import type { WasmMemory } from "./wasm.js";
 
 /** A heap within a virtual machine: its pages are frames of that machine's memory, which its guest's kernel shares out. */
@@ -56,15 +57,18 @@ export function isSupported(): { supported: true } | { supported: false; reason:
   };
 }
 
-export class NumaHeap implements Disposable {
+/** Of a heap within a virtual machine it is the target of `topologychange`; of any, of `detach`. */
+export class NumaHeap extends EventTarget implements Disposable {
   #exports: HeapExports;
   #inspector: Inspector;
   #handle: HeapHandle;
   readonly #mayBlock: boolean;
   #attached = true;
+  #paused = false;
   #release: () => void = () => {};
 
   private constructor(handle: HeapHandle, exports: HeapExports, mayBlock: boolean) {
+    super();
     this.#mayBlock = mayBlock;
     this.#handle = handle;
     this.#exports = exports;
@@ -169,14 +173,39 @@ export class NumaHeap implements Disposable {
    * @throws {HeapError} NUMAHEAP_INVALID_ARGUMENT
    */
   async moveOver(memory: WasmMemory): Promise<void> {
+    this.#paused = false;
     this.#use();
     const handle = { ...this.#handle, memory };
-    const exports = (await WebAssembly.instantiate(handle.modules.heap, { env: { memory } })).exports as unknown as HeapExports;
+    // At once: whatever else this thread runs must not find the old memory.
+    const exports = new WebAssembly.Instance(handle.modules.heap, { env: { memory } }).exports as unknown as HeapExports;
     if (!exports.resume) throw new HeapError("NUMAHEAP_INVALID_ARGUMENT", "moveOver: only a heap within a virtual machine can move");
     if (exports.resume(handle.base, handle.key, this.#mayBlock ? MAY_BLOCK : 0) === 0) throw errorOf(exports.errno(), "moveOver");
     this.#handle = handle;
     this.#exports = exports;
     this.#inspector = inspect(memory, handle.base, handle.modules.inspect);
+  }
+
+  /** From now on this thread's calls throw NUMAHEAP_BUSY, until moveOver or resume: its machine is between two hosts. */
+  pause(): void {
+    this.#paused = true;
+  }
+
+  resume(): void {
+    this.#paused = false;
+  }
+
+  override addEventListener(
+    type: "topologychange",
+    listener: ((event: TopologyChangeEvent) => void) | null,
+    options?: boolean | AddEventListenerOptions,
+  ): void;
+  override addEventListener(
+    type: string,
+    listener: EventListenerOrEventListenerObject | null,
+    options?: boolean | AddEventListenerOptions,
+  ): void;
+  override addEventListener(type: string, listener: unknown, options?: boolean | AddEventListenerOptions): void {
+    super.addEventListener(type, listener as EventListener, options);
   }
 
   /** A handle for one more thread, which runs on `vcpu` (default: its key). Post it, and let the thread attach. */
@@ -381,9 +410,10 @@ export class NumaHeap implements Disposable {
    */
   detach(): void {
     if (!this.#attached) return;
-    this.#check(this.#exports.detach(), "detach");
+    this.#check(this.#use().detach(), "detach");
     this.#attached = false;
     this.#release();
+    this.dispatchEvent(new Event("detach"));
   }
 
   [Symbol.dispose](): void {
@@ -392,6 +422,7 @@ export class NumaHeap implements Disposable {
 
   #use(): HeapExports {
     if (!this.#attached) throw new HeapError("NUMAHEAP_DETACHED", "this heap was detached; attach again with a new handle");
+    if (this.#paused) throw new HeapError("NUMAHEAP_BUSY", "the heap's machine is on its way to another host; try again");
     return this.#exports;
   }
 

@@ -23,3 +23,4 @@ export { type Preset, type PresetName, presets } from "./presets.js";
 export { distance, memoryOfNode, nearestNodes, nodeById, nodeOfAddress, nodeOfCpu } from "./queries.js";
 export type { MemoryRange, OwnedRange } from "./ranges.js";
 export { flatTopology, parseTopology, type Topology, type TopologyNode } from "./topology.js";
+export { type DistanceName, type UniformOptions, uniformTopology } from "./uniform.js";

@@ -1,0 +1,308 @@
+// What the kernel's thread of a virtual machine serves: boot, heaps, the calls of its tasks, and standing still for a live migration.
+
+import type { HeapHandle } from "../heap/handle.js";
+import { MIXED, type TopologyChange } from "../heap/topology-event.js";
+import { connectPort, openPlatform } from "../guest/drivers/connect.js";
+import type { Delivery, Driver } from "../guest/drivers/driver.js";
+import { GuestError } from "../guest/errors.js";
+import { FreeBsd, type FreeBsdProcess } from "../guest/freebsd/freebsd.js";
+import { Sysctl } from "../guest/freebsd/sysctl.js";
+import type { Guest } from "../guest/guest.js";
+import { GuestHeap, type GuestHeapOptions } from "../guest/guest-heap.js";
+import { Libnuma } from "../guest/linux/libnuma.js";
+import { Linux, type LinuxProcess } from "../guest/linux/linux.js";
+import { Sysfs } from "../guest/linux/sysfs.js";
+import type { TopologyEvent } from "../guest/listeners.js";
+import type { PlacementPolicy } from "../guest/platform.js";
+import { type Credentials, PAGE_BYTES } from "../guest/process.js";
+import { Retry } from "../guest/retry.js";
+import { join } from "../notify/join.js";
+import { Switchboard } from "../notify/switchboard.js";
+import type { Topology } from "../topology/topology.js";
+import { type CallAnswer, answerCall, callsOf } from "./kernel-calls.js";
+import { toWire, type WireError } from "./error-transfer.js";
+
+export type GuestKind = "linux" | "freebsd";
+
+/** Both views of the topology, and how the guest came to the second one. */
+export interface GuestView {
+  /** What the firmware showed: the unmodified part of the kernel sees nothing else. */
+  readonly flat: Topology;
+  readonly actual: Topology;
+  readonly epoch: number;
+  /** Times the handler of topology changes was invoked. */
+  readonly handlerInvocations: number;
+  /** Frames in the balloon, and those the guest is to do with. */
+  readonly balloon: { readonly size: number; readonly target: number };
+  /** Node of each vCPU as programs and heaps see it. */
+  readonly vcpuNode: readonly number[];
+}
+
+/** A task of the guest, and what it can call. */
+export interface TaskInfo {
+  readonly pid: number;
+  readonly tid: number;
+  readonly calls: readonly string[];
+  readonly libnuma: readonly string[];
+}
+
+export interface TaskOptions extends Partial<Credentials> {
+  readonly vcpu: number;
+  /** Process it becomes a thread of. Default: a new one. */
+  readonly pid?: number;
+}
+
+interface HeapEntry {
+  readonly heap: GuestHeap;
+  readonly handle: HeapHandle;
+  readonly switchboard: Switchboard;
+  /** What its threads are to be told once the heap itself knows. */
+  pending: TopologyChange | undefined;
+}
+
+/** Problems and deliveries that are kept for whoever asks. */
+const MOST_KEPT = 1000;
+/** Milliseconds between two looks at what heaps did. */
+const POLL_MS = 20;
+
+export class GuestService {
+  #system: Linux | FreeBsd | undefined;
+  #driver: Driver | undefined;
+  readonly #heaps = new Map<number, HeapEntry>();
+  readonly #tasks = new Map<number, { readonly calls: object; readonly libnuma: object | undefined; end(): void }>();
+  readonly #deliveries: Delivery[] = [];
+  readonly #problems: WireError[] = [];
+  readonly #retry = new Retry(() => this.#flush(), 1, 64);
+  #goOn: ((moved: boolean) => void) | undefined;
+
+  get #kernel(): Guest {
+    if (!this.#system) throw new GuestError("NUMAHEAP_INVALID_ARGUMENT", "the guest has not been booted");
+    return this.#system as unknown as Guest;
+  }
+
+  /** @throws {GuestError} NUMAHEAP_TOPOLOGY_CHANGE; a HypervisorError of the platform's */
+  async boot(kind: GuestKind, port: MessagePort, placement: PlacementPolicy | undefined): Promise<void> {
+    const connection = await connectPort(port);
+    const platform = openPlatform(connection, { onEvent: (delivery) => keep(this.#deliveries, delivery) });
+    const options = { platform, memory: connection.memory, onProblem: (error: unknown) => keep(this.#problems, toWire(error)) };
+    this.#driver = platform;
+    this.#system = kind === "linux" ? await Linux.boot(options) : await FreeBsd.boot(options);
+    if (placement) await platform.setPlacement(placement);
+    this.#kernel.onTopologyChange((event) => this.#changed(event));
+    setInterval(() => this.#kernel.poll(), POLL_MS);
+  }
+
+  // ---- what it knows
+
+  view(): GuestView {
+    const { flat, actual, epoch, handlerInvocations, balloon, vcpus } = this.#kernel;
+    return {
+      flat,
+      actual,
+      epoch,
+      handlerInvocations,
+      balloon: { size: balloon.size, target: balloon.target },
+      vcpuNode: Array.from({ length: vcpus }, (_, vcpu) => this.#kernel.nodeOfVcpu(vcpu)),
+    };
+  }
+
+  /** Resolves when all that happened before is known to the kernel and its heaps, and the balloon can do no more for now. */
+  async settle(): Promise<void> {
+    await this.#driver!.settled();
+    while (!this.#kernel.settle()) await new Promise((resolve) => setTimeout(resolve, 1));
+    await this.#kernel.balloon.idle();
+    this.#flush();
+  }
+
+  /** What is wrong in the kernel, in words; everything is to be at rest. */
+  check(): string[] {
+    return this.#kernel.check();
+  }
+
+  /** Node of a frame as the guest knows it, of all frames. */
+  frameNodes(): Uint8Array {
+    const { table, layout } = this.#kernel;
+    return Uint8Array.from({ length: layout.frames }, (_, gfn) => table.nodeOf(gfn));
+  }
+
+  deliveries(): readonly Delivery[] {
+    return this.#deliveries.splice(0);
+  }
+
+  problems(): readonly WireError[] {
+    return this.#problems.splice(0);
+  }
+
+  readFile(path: string): string | undefined {
+    return this.#linux("files of /sys").read(path);
+  }
+
+  writeFile(path: string, text: string): number {
+    return this.#linux("files of /sys").write(path, String(text));
+  }
+
+  sysctl(name: string): number | string | undefined {
+    if (this.#system instanceof FreeBsd) return new Sysctl(this.#system).read(name);
+    throw new GuestError("NUMAHEAP_INVALID_ARGUMENT", "a guest of Linux has no sysctls: read files of /sys");
+  }
+
+  #linux(what: string): Sysfs {
+    if (this.#system instanceof Linux) return new Sysfs(this.#system);
+    throw new GuestError("NUMAHEAP_INVALID_ARGUMENT", `a guest of FreeBSD has no ${what}: ask for sysctls`);
+  }
+
+  setPlacement(policy: PlacementPolicy): Promise<void> {
+    return this.#driver!.setPlacement(policy);
+  }
+
+  // ---- tasks
+
+  /** @throws {GuestError} NUMAHEAP_INVALID_ARGUMENT */
+  newTask({ vcpu, pid, uid = 0, sysNice = false }: TaskOptions): TaskInfo {
+    const process = pid === undefined ? this.#kernel.spawn({ uid, sysNice }) : this.#kernel.processes.get(pid);
+    if (!process) throw new GuestError("NUMAHEAP_INVALID_ARGUMENT", `there is no process ${pid}`);
+    const system = this.#system!;
+    const [tid, calls, libnuma] = ((): [number, object, Libnuma | undefined] => {
+      const thread = process.newThread(vcpu);
+      if (system instanceof FreeBsd) return [thread.tid, system.syscalls((process as FreeBsdProcess).threads.at(-1)!), undefined];
+      const task = (process as unknown as LinuxProcess).threads.at(-1)!;
+      return [thread.tid, system.syscalls(task), new Libnuma(system, task)];
+    })();
+    this.#tasks.set(tid, { calls, libnuma, end: () => (libnuma?.close(), process.exit()) });
+    return { pid: process.pid, tid, calls: callsOf(calls), libnuma: libnuma ? callsOf(libnuma) : [] };
+  }
+
+  callTask(tid: number, library: "calls" | "libnuma", name: string, args: unknown[]): Promise<CallAnswer> {
+    const target = this.#tasks.get(tid)?.[library];
+    if (!target) throw new GuestError("NUMAHEAP_INVALID_ARGUMENT", `there is no task ${tid} with ${library}`);
+    return answerCall(target, name, args);
+  }
+
+  /** The process of a task exits. */
+  exitTask(tid: number): void {
+    this.#tasks.get(tid)?.end();
+    this.#tasks.delete(tid);
+  }
+
+  // ---- heaps
+
+  /** @throws {GuestError} NUMAHEAP_OUT_OF_MEMORY, NUMAHEAP_INVALID_ARGUMENT */
+  async createHeap(options: GuestHeapOptions): Promise<{ owner: number; handle: HeapHandle }> {
+    const heap = await GuestHeap.create(this.#kernel, options);
+    const handle = heap.handle(options.vcpu ?? 0);
+    const switchboard = new Switchboard(handle, {
+      since: (epoch) => (epoch === heap.heap.epoch ? undefined : this.#everything(heap)),
+      onDrop: (key, why) => keep(this.#problems, toWire(new Error(`thread ${key} of heap ${heap.owner} hears no more of changes: ${why}`))),
+    });
+    this.#heaps.set(heap.owner, { heap, handle, switchboard, pending: undefined });
+    return { owner: heap.owner, handle };
+  }
+
+  /** @throws {GuestError} NUMAHEAP_HEAP_IN_USE */
+  endHeap(owner: number): number {
+    const entry = this.#heaps.get(owner);
+    if (!entry) return 0;
+    const frames = entry.heap.end();
+    entry.switchboard.stop();
+    this.#heaps.delete(owner);
+    return frames;
+  }
+
+  #everything({ heap }: GuestHeap): TopologyChange {
+    const { topology, layout } = this.#kernel;
+    return {
+      epoch: heap.epoch,
+      nodeCount: topology.nodes,
+      nodes: true,
+      vcpus: Array.from({ length: topology.vcpus }, (_, vcpu) => ({ vcpu, node: topology.homeOf(vcpu) })),
+      ranges: [{ start: 0, end: layout.frames * PAGE_BYTES, node: MIXED }],
+    };
+  }
+
+  #changed({ vcpus, ranges, nodes, nodeCount }: TopologyEvent): void {
+    const moved = ranges.map(({ first, count, node }) => ({ start: first * PAGE_BYTES, end: (first + count) * PAGE_BYTES, node }));
+    for (const entry of this.#heaps.values()) {
+      entry.pending = join(entry.pending, { epoch: entry.heap.heap.epoch, nodeCount, nodes, vcpus, ranges: moved });
+    }
+    this.#flush();
+  }
+
+  /** Threads are told once their heap knows: whoever hears of a change finds it in shared memory. */
+  #flush(): void {
+    if (![...this.#heaps.values()].some(({ pending }) => pending)) return;
+    if (!this.#kernel.heaps.catchUp()) {
+      this.#retry.later();
+      return;
+    }
+    this.#retry.done();
+    for (const entry of this.#heaps.values()) {
+      const { pending, heap } = entry;
+      entry.pending = undefined;
+      if (pending) entry.switchboard.notify({ ...pending, epoch: heap.heap.epoch });
+    }
+  }
+
+  // ---- live migration
+
+  /**
+   * Threads of heaps stand still, but for those of `mine`, which do already; then the driver hears no more.
+   * @param othersStand threads that cannot be asked to stand still do that, too
+   * @throws {GuestError} NUMAHEAP_CANNOT_STOP if a thread cannot be stopped: then all go on
+   */
+  async suspend(memory: WebAssembly.Memory, mine: readonly number[], othersStand: boolean): Promise<void> {
+    const resumptions: ((moved: boolean) => void)[] = [];
+    this.#goOn = (moved) => {
+      this.#goOn = undefined;
+      for (const goOn of resumptions) goOn(moved);
+    };
+    try {
+      for (const { heap, switchboard } of this.#heaps.values()) {
+        const asked = this.#toAsk(heap, switchboard.keys, mine, othersStand);
+        resumptions.push(await switchboard.park(asked, memory).catch((cause: unknown) => cannotStop(heap.owner, String(cause), cause)));
+      }
+      await this.#driver!.suspend();
+    } catch (error) {
+      this.#goOn?.(false);
+      throw error;
+    }
+  }
+
+  #toAsk({ heap, key: own, owner }: GuestHeap, subscribed: readonly number[], mine: readonly number[], othersStand: boolean): number[] {
+    const keys = heap.stats().threads.map(({ key }) => key);
+    const others = keys.filter((key) => key !== own && !mine.includes(key));
+    const deaf = others.filter((key) => !subscribed.includes(key));
+    if (deaf.length > 0 && !othersStand) {
+      cannotStop(owner, `${deaf.join(", ")} cannot be asked to stand still; attach them by attachHeap, or stop them by \`pause\``);
+    }
+    return others.filter((key) => subscribed.includes(key));
+  }
+
+  /** The guest goes on over another memory, or, without one, where it was. */
+  async resume(port: MessagePort, memory: WebAssembly.Memory | undefined): Promise<void> {
+    if (memory) {
+      this.#kernel.moveOver(memory);
+      for (const { heap } of this.#heaps.values()) await heap.moveOver(memory);
+    }
+    try {
+      await this.#driver!.resume(await connectPort(port));
+    } finally {
+      this.#goOn?.(memory !== undefined);
+    }
+  }
+
+  /** The kernel stops: nobody may be asleep because of it. */
+  stop(): void {
+    this.#goOn?.(false);
+    for (const { switchboard } of this.#heaps.values()) switchboard.stop();
+    this.#system?.stop();
+  }
+}
+
+function cannotStop(owner: number, why: string, cause?: unknown): never {
+  throw new GuestError("NUMAHEAP_CANNOT_STOP", `threads of heap ${owner}: ${why}`, { cause });
+}
+
+function keep<T>(list: T[], item: T): void {
+  list.push(item);
+  if (list.length > MOST_KEPT) list.shift();
+}

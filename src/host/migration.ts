@@ -1,0 +1,74 @@
+// A live migration between hosts, as the application's thread conducts it: the hypervisors talk to each other over a port, and ask here for
+// the machine to stand still and to go on.
+
+import * as Comlink from "comlink";
+import type { MigrationReport, MigrationRound } from "../hypervisor/live-migration.js";
+import type { HypervisorService, MigrationHooks } from "./hypervisor-service.js";
+import type { ServiceThread } from "./thread.js";
+import type { Running } from "./vm.js";
+
+export interface LiveMigrationOptions {
+  /** Rounds before the machine is stopped, whatever is left. Default 8. */
+  readonly maxRounds?: number;
+  /** It is stopped once a round copies no more frames than this. Default 64. */
+  readonly stopBelow?: number;
+  /** Called after each round; the next begins when it resolves. */
+  readonly onRound?: (round: MigrationRound) => void | Promise<void>;
+  /**
+   * For threads that use a heap and were not attached by attachHeap: stops them between two calls. What it resolves with lets them go on:
+   * over `memory` by resuming there if `moved`, else as they were.
+   */
+  readonly pause?: (memory: WebAssembly.Memory) => Promise<(moved: boolean) => void | Promise<void>>;
+}
+
+export type LiveMigrationReport = Omit<MigrationReport, "vm">;
+
+/** A host, as far as a migration needs it. */
+export interface End {
+  readonly thread: ServiceThread<HypervisorService>;
+  /** The guest's end of a connection to it. */
+  connect(id: number): Promise<MessagePort>;
+}
+
+export async function migrateBetween(made: Running, from: End, to: End, options: LiveMigrationOptions): Promise<LiveMigrationReport> {
+  const { maxRounds, stopBelow, onRound, pause } = options;
+  let there: WebAssembly.Memory | undefined;
+  let goOn: ((moved: boolean) => void | Promise<void>) | undefined;
+
+  const stand = async (memory: WebAssembly.Memory): Promise<void> => {
+    there = memory;
+    for (const heap of made.heaps.keys()) heap.pause();
+    try {
+      goOn = await pause?.(memory);
+      const mine = [...made.heaps.values()].map(({ key }) => key);
+      await made.thread.call((service) => service.suspend(memory, mine, pause !== undefined));
+    } catch (error) {
+      for (const heap of made.heaps.keys()) heap.resume();
+      await goOn?.(false);
+      throw error;
+    }
+  };
+
+  const walk = async (vm: number | undefined): Promise<void> => {
+    const moved = vm !== undefined;
+    const port = await (moved ? to.connect(vm) : from.connect(made.id));
+    await made.thread.call((service) => service.resume(Comlink.transfer(port, [port]), moved ? there : undefined));
+    if (moved) Object.assign(made, { id: vm, memory: there!, hypervisor: to.thread } satisfies Partial<Running>);
+    for (const heap of made.heaps.keys()) {
+      if (moved) await heap.moveOver(there!);
+      else heap.resume();
+    }
+    await goOn?.(moved);
+  };
+
+  const hooks: MigrationHooks = { pause: stand, goOn: walk, onRound: async (round) => onRound?.(round) };
+  const { port1, port2 } = new MessageChannel();
+  await to.thread.call((service) => service.receive(Comlink.transfer(port2, [port2])));
+  const limits = { ...(maxRounds !== undefined && { maxRounds }), ...(stopBelow !== undefined && { stopBelow }) };
+  // Comlink's types would have the hooks of a remote object be remote objects themselves.
+  const proxied = Comlink.proxy(hooks) as unknown as Comlink.Remote<MigrationHooks>;
+  const { vm: _, ...report } = await from.thread.call((service) =>
+    service.migrateLive(made.id, Comlink.transfer(port1, [port1]), proxied, limits),
+  );
+  return report;
+}

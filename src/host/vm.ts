@@ -1,0 +1,107 @@
+// A virtual machine of a host, with its guest booted.
+
+import { NumaHeap } from "../heap/numa-heap.js";
+import { HypervisorError } from "../hypervisor/errors.js";
+import type { BootMode } from "../hypervisor/modes.js";
+import { attachHeap } from "./attach.js";
+import type { GuestKind, GuestService } from "./guest-service.js";
+import type { HypervisorService } from "./hypervisor-service.js";
+import { Kernel } from "./kernel.js";
+import { checked, HeapSchema } from "./options.js";
+import type { ServiceThread } from "./thread.js";
+
+export interface HeapOptions {
+  /** Bytes it begins with, or a size such as "1MiB". Default: 64 KiB. */
+  readonly initialBytes?: number | string;
+  /** Most bytes it may claim. Default: as many as the guest has. */
+  readonly maximumBytes?: number | string;
+  /** vCPU this thread runs on. Default 0. */
+  readonly vcpu?: number;
+  /** As in AttachOptions, though by default it may not: this thread hears of the deaths of others. */
+  readonly mayBlock?: boolean;
+}
+
+/** What a virtual machine is made of, where it runs now. */
+export interface Running {
+  id: number;
+  memory: WebAssembly.Memory;
+  hypervisor: ServiceThread<HypervisorService>;
+  readonly thread: ServiceThread<GuestService>;
+  /** Heaps of this thread, by their owners and keys. */
+  readonly heaps: Map<NumaHeap, { readonly owner: number; readonly key: number }>;
+  ended: boolean;
+}
+
+const running = new WeakMap<object, Running>();
+
+/**
+ * What a virtual machine is made of.
+ * @throws {HypervisorError} NUMAHEAP_INVALID_ARGUMENT for anything else, NUMAHEAP_NO_SUCH_VM for one that was destroyed
+ */
+export function runningOf(vm: unknown): Running {
+  const made = typeof vm === "object" && vm !== null ? running.get(vm) : undefined;
+  if (!made) throw new HypervisorError("NUMAHEAP_INVALID_ARGUMENT", "vm: must be what host.boot has resolved with");
+  if (made.ended) throw new HypervisorError("NUMAHEAP_NO_SUCH_VM", "the virtual machine has been destroyed");
+  return made;
+}
+
+export class Vm {
+  readonly name: string;
+  readonly vcpus: number;
+  readonly mode: BootMode;
+  /** The kernel, for calls. */
+  readonly guest: Kernel;
+
+  constructor(name: string, vcpus: number, mode: BootMode, os: GuestKind, made: Running) {
+    this.name = name;
+    this.vcpus = vcpus;
+    this.mode = mode;
+    this.guest = new Kernel(os, made.thread);
+    running.set(this, made);
+  }
+
+  /** Its memory, on the host it is on now. */
+  get memory(): WebAssembly.Memory {
+    return runningOf(this).memory;
+  }
+
+  /**
+   * Makes a heap over the guest's memory and attaches this thread to it, which is told of topology changes by `topologychange` events. Other
+   * threads get handles, and attach by attachHeap.
+   * @throws {HypervisorError} NUMAHEAP_INVALID_ARGUMENT
+   * @throws {GuestError} NUMAHEAP_OUT_OF_MEMORY, NUMAHEAP_INVALID_ARGUMENT
+   */
+  async createHeap(options: HeapOptions = {}): Promise<NumaHeap> {
+    const made = runningOf(this);
+    const { initialBytes, maximumBytes, vcpu, mayBlock } = checked(HeapSchema, options, "createHeap");
+    const wanted = { vcpu, ...(initialBytes !== undefined && { initialBytes }), ...(maximumBytes !== undefined && { maximumBytes }) };
+    const { owner, handle } = await made.thread.call((service) => service.createHeap(wanted));
+    const heap = await attachHeap(handle, { mayBlock });
+    made.heaps.set(heap, { owner, key: handle.key });
+    heap.addEventListener("detach", () => made.heaps.delete(heap), { once: true });
+    return heap;
+  }
+
+  /**
+   * Detaches this thread from a heap that it has made, and ends the heap: its memory is the guest's again.
+   * @throws {GuestError} NUMAHEAP_HEAP_IN_USE while other threads are attached to it
+   */
+  async endHeap(heap: NumaHeap): Promise<void> {
+    const made = runningOf(this);
+    const entry = made.heaps.get(heap);
+    if (!entry) throw new HypervisorError("NUMAHEAP_INVALID_ARGUMENT", "heap: must be one that this machine has made, and attached");
+    heap.detach();
+    await made.thread.call((service) => service.endHeap(entry.owner));
+  }
+
+  /** Ends the machine. Heaps of this thread are detached; what other threads do with theirs is of no consequence any more. Twice is once. */
+  async destroy(): Promise<void> {
+    const made = running.get(this)!;
+    if (made.ended) return;
+    for (const heap of made.heaps.keys()) heap.detach();
+    made.ended = true;
+    await made.thread.call((service) => service.stop()).catch(() => {});
+    await made.thread.end();
+    await made.hypervisor.call((service) => service.destroyVm(made.id));
+  }
+}

@@ -1,0 +1,132 @@
+// The kernel's end, for one heap: it hears who wants to be told, tells them, and has their threads stand still for a live migration.
+
+import * as Comlink from "comlink";
+import type { HeapHandle } from "../heap/handle.js";
+import type { TopologyChange } from "../heap/topology-event.js";
+import {
+  GO_ON_HERE,
+  GO_ON_THERE,
+  heapChannel,
+  type Hello,
+  type Leave,
+  now,
+  openChannel,
+  STANDING,
+  type SubscriberCalls,
+  threadChannel,
+  VERDICT,
+} from "./channel.js";
+import { Notifier, PATIENCE_MS, type Subscriber } from "./notifier.js";
+
+export interface SwitchboardOptions {
+  /** What has changed since an epoch, in one; undefined: nothing. */
+  readonly since: (epoch: number) => TopologyChange | undefined;
+  readonly onDrop?: (key: number, why: string) => void;
+  readonly patience?: number;
+}
+
+/** A thread that is called through Comlink. */
+class RemoteThread implements Subscriber {
+  readonly #channel: BroadcastChannel;
+  readonly calls: Comlink.Remote<SubscriberCalls>;
+  #closed = false;
+
+  constructor(channel: BroadcastChannel) {
+    this.#channel = channel;
+    // Comlink says goodbye whenever it likes, on a closed channel, too; and a thread that was let go still has to hear a welcome.
+    this.calls = Comlink.wrap<SubscriberCalls>({
+      postMessage: (message: unknown) => void (this.#closed || channel.postMessage(message)),
+      addEventListener: (type, listener) => channel.addEventListener(type, listener),
+      removeEventListener: (type, listener) => channel.removeEventListener(type, listener),
+    });
+  }
+
+  changed(change: TopologyChange): PromiseLike<unknown> {
+    return this.calls.changed(change, now());
+  }
+
+  close(): void {
+    this.#closed = true;
+    this.calls[Comlink.releaseProxy]();
+    this.#channel.close();
+  }
+}
+
+export class Switchboard {
+  readonly #handle: HeapHandle;
+  readonly #options: SwitchboardOptions;
+  readonly #channel: BroadcastChannel;
+  readonly #notifier: Notifier;
+  readonly #threads = new Map<number, RemoteThread>();
+
+  constructor(handle: HeapHandle, options: SwitchboardOptions) {
+    this.#handle = handle;
+    this.#options = options;
+    this.#notifier = new Notifier((key, why) => {
+      this.#threads.delete(key);
+      options.onDrop?.(key, why);
+    }, options.patience);
+    this.#channel = openChannel(heapChannel(handle));
+    this.#channel.addEventListener("message", ({ data }) => this.#hear(data as Hello));
+  }
+
+  /** Keys of the threads that are told. */
+  get keys(): readonly number[] {
+    return this.#notifier.keys;
+  }
+
+  notify(change: TopologyChange): void {
+    this.#notifier.notify(change);
+  }
+
+  stop(): void {
+    this.#notifier.stop();
+    this.#threads.clear();
+    this.#channel.close();
+  }
+
+  #hear(message: Partial<Hello | Leave> | null): void {
+    const { is, key } = message ?? {};
+    if (!Number.isInteger(key) || key === undefined) return;
+    if (is === "hello") this.#admit(key, (message as Hello).epoch);
+    else if (is === "leave") {
+      this.#threads.delete(key);
+      this.#notifier.remove(key);
+    }
+  }
+
+  #admit(key: number, epoch: number | undefined): void {
+    const thread = new RemoteThread(openChannel(threadChannel(this.#handle, key)));
+    this.#threads.set(key, thread);
+    this.#notifier.add(key, thread, epoch === undefined ? undefined : this.#options.since(epoch));
+    void thread.calls.welcome();
+  }
+
+  /**
+   * Has threads stand still between two calls. Answers, when all do, with what lets them go on: over `memory`, or as they were.
+   * @throws {Error} if one does not within the patience, and all others go on as they were
+   */
+  async park(keys: readonly number[], memory: WebAssembly.Memory): Promise<(moved: boolean) => void> {
+    const words = new Int32Array(new SharedArrayBuffer(8));
+    const goOn = (moved: boolean): void => {
+      Atomics.store(words, VERDICT, moved ? GO_ON_THERE : GO_ON_HERE);
+      Atomics.notify(words, VERDICT);
+    };
+    let refusal: unknown;
+    for (const key of keys)
+      this.#threads
+        .get(key)
+        ?.calls.park({ memory, words })
+        .then(undefined, (error: unknown) => (refusal = error));
+    const deadline = now() + (this.#options.patience ?? PATIENCE_MS);
+    while (Atomics.load(words, STANDING) < keys.length) {
+      if (refusal !== undefined || now() > deadline) {
+        goOn(false);
+        const standing = `${Atomics.load(words, STANDING)} of ${keys.length} threads stand still`;
+        throw new Error(refusal === undefined ? standing : `${standing}: ${String(refusal)}`, { cause: refusal });
+      }
+      await new Promise((resolve) => setTimeout(resolve, 1));
+    }
+    return goOn;
+  }
+}

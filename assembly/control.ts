@@ -20,7 +20,7 @@ export function setPolicy(mode: u32, mask: u32): i32 {
   if (self == 0 || mode > POLICY_WEIGHTED_INTERLEAVE || needsMask != ((mask & existingNodes()) != 0)) return EINVAL;
   const record = theThread();
   record.policy = mode;
-  record.mask = mask;
+  record.mask = needsMask ? mask : 0;
   record.credit = 0;
   observe();
   return returnCarry(thread) && flushCache(thread) ? 0 : EBUSY;

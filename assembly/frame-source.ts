@@ -24,15 +24,15 @@ const ONES: u64 = 0x0101_0101_0101_0101;
 const HIGH_BITS: u64 = 0x8080_8080_8080_8080;
 
 /** Claims `pages` adjacent frames on `node`, or a few more. False if a limit stands against it or the node has none. */
-export function growByFrames(node: u32, pages: u32, limit: u32): bool {
+export function growByFrames(node: u32, pages: u32, needed: bool): bool {
   const generous = pages + ((theHeap().ownedPages + pages) >> CLAIM_SHIFT);
-  return claimRun(node, generous, limit) || (generous > pages && claimRun(node, pages, limit));
+  return claimRun(node, generous, false) || ((needed || generous > pages) && claimRun(node, pages, needed));
 }
 
-function claimRun(node: u32, pages: u32, limit: u32): bool {
+function claimRun(node: u32, pages: u32, needed: bool): bool {
   const h = theHeap();
   const arena = changetype<Arena>(arenaOf(node));
-  if (h.ownedPages + pages > h.limitPages || !hasRoom(arenaOf(node), pages, limit)) return false;
+  if (h.ownedPages + pages > h.limitPages || (!needed && !hasRoom(arenaOf(node), pages))) return false;
   while (true) {
     const first = findFrames(node, pages);
     if (!first) return false;

@@ -15,9 +15,9 @@ import {
   Span,
   Thread,
 } from "./layout";
-import { heap, nearest, remoteList, theHeap } from "./instance";
+import { heap, nearest, remoteList, theHeap, theThread } from "./instance";
 import { RANK_PAGE_HEAP, acquire, release } from "./lock";
-import { addressOf, flagsOf, hasRoom, pageOf } from "./page-map";
+import { addressOf, flagsOf, hasRoom, nodeOfPage, pageOf } from "./page-map";
 import { fileFree } from "./free-run";
 import { makeArena } from "./metadata";
 import {
@@ -49,8 +49,7 @@ export function pagesFor(size: usize): u32 {
 /** A block of `pages` pages on the nodes that thread `t` prefers, then on others it allows; 0 = none. */
 export function allocateLarge(t: usize, pages: u32, alignPages: u32): usize {
   const record = changetype<Thread>(t);
-  const target = nextTarget(t, 1);
-  charge(record, 1);
+  const target = nextTarget(t, GRANULE);
   const allowed = allowedNodes(record);
   const want = pages + alignPages - 1;
   if (want < pages || want > PAGE_LIMIT || !acquire(pageHeapLock(), RANK_PAGE_HEAP)) return 0;
@@ -59,16 +58,23 @@ export function allocateLarge(t: usize, pages: u32, alignPages: u32): usize {
   const owned = theHeap().ownedPages;
   const spare = want <= owned >> 4 ? owned >> 3 : 0;
   const growFirst = theHeap().freePages < want + spare || record.policy == POLICY_BIND;
+  let node = target;
   let page: u32 = 0;
-  if (isInterleaving(record)) page = takeMixedPages(want, record.mask & allowed);
-  if (!page && ((allowed >> target) & 1) != 0) page = takePages(target, want, growFirst);
-  if (!page && record.policy != POLICY_BIND) page = takeMixedPages(want, allowed);
+  if ((allowed >> target) & 1) page = takePages(target, want, growFirst);
+  if (!page) charge(record, -1); // a node that has none has had its turn
+  if (!page && record.policy != POLICY_BIND) {
+    page = takeMixedPages(want, allowed);
+    node = MIXED;
+  }
   for (let i: u32 = 0; i < MAX_NODES && !page; ++i) {
-    const node = nearest(t, i);
+    node = nearest(t, i);
     if ((allowed >> node) & 1) page = takePages(node, want, true);
   }
-  if (page != 0 && isInterleaving(record)) spread(t, page, want);
-  const block = cutOut(t, page, want, pages, alignPages, target);
+  if (page != 0 && isInterleaving(record)) {
+    spread(t, page, want);
+    node = MIXED;
+  }
+  const block = cutOut(t, page, want, pages, alignPages, node, target);
   release(pageHeapLock(), RANK_PAGE_HEAP);
   return block;
 }
@@ -76,19 +82,24 @@ export function allocateLarge(t: usize, pages: u32, alignPages: u32): usize {
 /** A block of `pages` pages strictly on `node`; 0 = none. */
 export function allocateLargeOnNode(t: usize, node: u32, pages: u32): usize {
   if (!acquire(pageHeapLock(), RANK_PAGE_HEAP)) return 0;
-  const block = cutOut(t, takePages(node, pages, true), pages, pages, 1, node);
+  const block = cutOut(t, takePages(node, pages, true), pages, pages, 1, node, node);
   release(pageHeapLock(), RANK_PAGE_HEAP);
   return block;
 }
 
-/** Makes a span of `pages` pages, aligned, out of `have` taken ones and frees the others; counts it. */
-function cutOut(t: usize, page: u32, have: u32, pages: u32, alignPages: u32, intended: u32): usize {
+/** Stands for the node of pages that may lie on several. */
+const MIXED: u32 = MAX_NODES;
+/** Pages of a large block that follow each other on a node where it is interleaved: one by one, they would leave free runs of one page. */
+const GRANULE: u32 = 16;
+
+/** Makes a span of `pages` pages, aligned, out of `have` taken ones of `node` and frees the others; counts it. */
+function cutOut(t: usize, page: u32, have: u32, pages: u32, alignPages: u32, node: u32, intended: u32): usize {
   if (!page) return 0;
   const start = (page + alignPages - 1) & ~(alignPages - 1);
   if (start > page) fileFree(page, start - page);
   const end = page + have;
   if (start + pages < end) fileFree(start + pages, end - start - pages);
-  const node = majority(start, start + pages);
+  if (node == MIXED) node = majority(start, start + pages);
   if (!makeSpan(start, pages, labelOf(KIND_LARGE, node, 0), 0)) return 0;
   changetype<Thread>(t).largeAllocations += 1;
   countNode(changetype<Thread>(t), node, intended, 1);
@@ -96,16 +107,18 @@ function cutOut(t: usize, page: u32, have: u32, pages: u32, alignPages: u32, int
 }
 
 /**
- * Interleaves taken pages that nobody has touched, within the limits of nodes: they lie where they are first used. Frames of a virtual
- * machine lie where they do.
+ * Interleaves taken pages that nobody has touched, within the limits of nodes: they lie where they are first used. Others lie where they do,
+ * as all frames of a virtual machine.
  */
 function spread(t: usize, page: u32, pages: u32): void {
-  if (isDefined(GUEST_BUILD)) return;
   for (let i = page; i < page + pages; ++i) {
-    const node = nextTarget(t, 1);
-    charge(changetype<Thread>(t), 1);
-    const arena = makeArena(node);
-    if ((flagsOf(i) & PAGE_TOUCHED) == 0 && arena != 0 && hasRoom(arena, 1, changetype<Arena>(arena).limitPages)) placePage(i, node);
+    const node = nextTarget(t, GRANULE);
+    if (!isDefined(GUEST_BUILD) && (flagsOf(i) & PAGE_TOUCHED) == 0) {
+      const arena = makeArena(node);
+      if (arena != 0 && hasRoom(arena, 1)) placePage(i, node);
+      else charge(changetype<Thread>(t), -1);
+    }
+    if (nodeOfPage(i) == node) charge(changetype<Thread>(t), 1);
   }
 }
 
@@ -185,7 +198,7 @@ export function resizeLarge(header: usize, pages: u32): bool {
   if (!acquire(pageHeapLock(), RANK_PAGE_HEAP)) return pages < have;
   let done = true;
   if (pages < have) cutSpan(header, pages);
-  else done = extendSpan(header, pages);
+  else done = !isInterleaving(theThread()) && extendSpan(header, pages); // the pages behind are of one node
   release(pageHeapLock(), RANK_PAGE_HEAP);
   return done;
 }

@@ -131,7 +131,8 @@ export function arenaOf(node: u32): usize {
   return atomic.load<u32>(heap + ((<usize>node) << 2), ARENAS);
 }
 
-/** Whether the node of `arena` may own `pages` (at least one) more under `limit`; 0, no limit, becomes the largest by the subtraction. */
-export function hasRoom(arena: usize, pages: u32, limit: u32): bool {
-  return changetype<Arena>(arena).ownedPages + pages - 1 <= limit - 1;
+/** Whether the node of `arena` may own `pages` (at least one) more; a limit of 0, which is none, becomes the largest by the subtraction. */
+export function hasRoom(arena: usize, pages: u32): bool {
+  const a = changetype<Arena>(arena);
+  return a.ownedPages + pages - 1 <= a.limitPages - 1;
 }

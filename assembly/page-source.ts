@@ -26,11 +26,13 @@ const GROWTH_SHIFT: u32 = 7;
 
 /**
  * Grows the memory so that `node` has `pages` more adjacent free pages, counting those at the end of the memory.
- * False if a limit of the heap, the memory or the node stands against it; `limit` is the node's, 0 = none.
+ * False if a limit of the heap or of the memory stands against it, or one of the node; where it is `needed` by all nodes,
+ * the node's binds only what would be taken beside it.
  */
-export function grow(node: u32, pages: u32, limit: u32): bool {
-  if (isDefined(GUEST_BUILD)) return growByFrames(node, pages, limit);
+export function grow(node: u32, pages: u32, needed: bool): bool {
+  if (isDefined(GUEST_BUILD)) return growByFrames(node, pages, needed);
   const h = theHeap();
+  const arena = arenaOf(node);
   const before = <u32>memory.size() * PAGES_PER_GROWTH;
   const tail = freeRunEndingAt(before - 1);
   const joined = tail != 0 && tail < pages && nodeOfPage(before - 1) == node;
@@ -40,7 +42,7 @@ export function grow(node: u32, pages: u32, limit: u32): bool {
   for (let i = 0; i < 2; ++i) {
     const count = roundUp(i == 0 ? generous : want);
     const owned = h.ownedPages + count;
-    if (owned <= h.limitPages && hasRoom(arenaOf(node), count, limit)) {
+    if (owned <= h.limitPages && (hasRoom(arena, count) || (needed && i != 0))) {
       h.growBefore = before;
       h.growNode = node;
       h.growGot = 0;

@@ -8,7 +8,7 @@
 // Every function here works on a record given to it, since a reaper empties the caches of others.
 
 import { Arena, CacheList, CachedBlock, ClassInfo, Heap, MAX_NODES, PAGE_SHIFT, Thread } from "./layout";
-import { cacheList, heap, lengthOf, nearest, remoteList, sentinel, theHeap } from "./instance";
+import { NO_HOME, cacheList, heap, homeTag, lengthOf, nearest, remoteList, sentinel, theHeap } from "./instance";
 import { RANK_CENTRAL, acquire, release } from "./lock";
 import { CLASSES, classInfo } from "./size-class";
 import { arenaOf, tagFor, tagOf } from "./page-map";
@@ -233,10 +233,11 @@ export function freeRemote(t: usize, node: u32, c: u32, block: usize): void {
   const cost = (word >> 32) + costOf(classInfo(c).size);
   store<u64>(block, word);
   store<u64>(list, (cost << 32) | (<u64>block));
-  record.remoteFrees += 1;
+  record.remoteFrees += <u64>(node != record.home);
   if (cost < REMOTE_COST) return;
   tick(t);
-  if (returnCarry(t)) handOver(t, node);
+  // Who caches nothing sends all it frees: it brings as much home as it sends.
+  if (returnCarry(t) && handOver(t, node) && homeTag == NO_HOME && takeRemote(t, node)) returnCarry(t);
 }
 
 // ---- bounds
@@ -301,12 +302,11 @@ function flushClass(t: usize, c: u32): bool {
   return returnCarry(t);
 }
 
-/** Returns whole lists that hold blocks of nodes other than the record's home: after a change of the topology or of the policy. */
+/** Returns whole lists that hold blocks this thread does not cache: after a change of the topology or of the policy. */
 export function sortOut(t: usize): bool {
-  const home = changetype<Thread>(t).home;
   for (let c: u32 = 1; c < CLASSES; ++c) {
     const list = cacheList(t, c);
-    if (!allOf(load<u32>(list), lengthOf(list), tagFor(home, c)) && !flushClass(t, c)) return false;
+    if (!allOf(load<u32>(list), lengthOf(list), homeTag + tagFor(0, c - 1)) && !flushClass(t, c)) return false;
   }
   return true;
 }

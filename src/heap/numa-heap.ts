@@ -57,6 +57,12 @@ export function isSupported(): { supported: true } | { supported: false; reason:
   };
 }
 
+/** 32 random bits. An AudioWorklet has no crypto. */
+function randomWord(): number {
+  const { crypto } = globalThis as { crypto?: Crypto };
+  return crypto?.getRandomValues(new Uint32Array(1))[0] ?? Math.floor(Math.random() * 2 ** 32);
+}
+
 /** Of a heap within a virtual machine it is the target of `topologychange`; of any, of `detach`. */
 export class NumaHeap extends EventTarget implements Disposable {
   #exports: HeapExports;
@@ -135,8 +141,7 @@ export class NumaHeap extends EventTarget implements Disposable {
     const mayBlock = checkMayBlock(options);
     const instance = await WebAssembly.instantiate(handle.modules.heap, { env: { memory: handle.memory } });
     const exports = instance.exports as unknown as HeapExports;
-    const [low = 0, high = 0] = crypto.getRandomValues(new Uint32Array(2));
-    exports.seed?.(low, high);
+    exports.seed?.(randomWord(), randomWord());
     // Two threads of one key could not be told apart when one of them dies.
     const claimed = new Int32Array(handle.claimed);
     if (Atomics.exchange(claimed, 0, 1) !== 0) {

@@ -57,7 +57,7 @@ function recoverAndRebuild(): void {
 
 function grow(node: u32, pages: u32): bool {
   lock();
-  const grown = growByFrames(node, pages, changetype<Arena>(makeArena(node)).limitPages);
+  const grown = growByFrames(node, pages, false);
   unlock();
   return grown;
 }

@@ -48,7 +48,13 @@ export function checkHandle(handle: HeapHandle): void {
     throw new HeapError("NUMAHEAP_ABI_MISMATCH", why);
   };
   const { memory, modules, base, abiVersion, claimed } = Object(handle) as Partial<HeapHandle>;
-  if (!memory?.buffer || !modules?.heap || !(claimed instanceof SharedArrayBuffer) || !Number.isInteger(base) || base! % WASM_PAGE !== 0) {
+  if (
+    !memory?.buffer ||
+    !modules?.heap ||
+    claimed?.[Symbol.toStringTag] !== "SharedArrayBuffer" ||
+    !Number.isInteger(base) ||
+    base! % WASM_PAGE !== 0
+  ) {
     throw new HeapError("NUMAHEAP_INVALID_ARGUMENT", `${shown(handle)} is no handle of a heap: post what heap.handle() returned as it is`);
   }
   if (abiVersion !== ABI_VERSION)

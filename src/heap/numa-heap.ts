@@ -131,6 +131,8 @@ export class NumaHeap implements Disposable {
     const mayBlock = checkMayBlock(options);
     const instance = await WebAssembly.instantiate(handle.modules.heap, { env: { memory: handle.memory } });
     const exports = instance.exports as unknown as HeapExports;
+    const [low = 0, high = 0] = crypto.getRandomValues(new Uint32Array(2));
+    exports.seed?.(low, high);
     // Two threads of one key could not be told apart when one of them dies.
     const claimed = new Int32Array(handle.claimed);
     if (Atomics.exchange(claimed, 0, 1) !== 0) {

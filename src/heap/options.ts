@@ -29,7 +29,7 @@ export interface CreateOptions {
 export interface AttachOptions {
   /**
    * This thread may sleep while another holds a lock. Default: it may, unless it is a browser's page. A thread that may not is told
-   * NUMAHEAP_BUSY (errno 10) instead, also when no memory is left. A thread that sleeps hears of no worker's death, so one that is to
+   * NUMAHEAP_BUSY (errno 10) instead. A thread that sleeps hears of no worker's death, so one that is to
    * free, allocate or change the topology while workers it registered may be terminated must not: the lock may be the dead worker's.
    */
   mayBlock?: boolean;

@@ -32,6 +32,8 @@ export function firstHandle(memory: WasmMemory, modules: HeapModules, base: numb
 
 /** First words of what may be a heap at `base`; none if the memory ends before. */
 function headAt(memory: WasmMemory, base: number): Uint32Array {
+  // A buffer's length may lag behind a growth by another thread; growing by nothing brings it up to date.
+  if (base >= memory.buffer.byteLength) memory.grow(0);
   const { buffer } = memory;
   return base + 4 * HEAP_WORDS.length <= buffer.byteLength ? new Uint32Array(buffer, base, HEAP_WORDS.length) : new Uint32Array(0);
 }
@@ -48,7 +50,12 @@ export function checkHandle(handle: HeapHandle): void {
     throw new HeapError("NUMAHEAP_ABI_MISMATCH", why);
   };
   const { memory, modules, base, abiVersion, claimed } = Object(handle) as Partial<HeapHandle>;
-  if (!memory?.buffer || !modules?.heap || !(claimed instanceof SharedArrayBuffer) || !Number.isInteger(base) || base! % WASM_PAGE !== 0) {
+  if (
+    !memory?.buffer ||
+    !modules?.heap ||
+    claimed?.[Symbol.toStringTag] !== "SharedArrayBuffer" ||
+    !(base! > 0 && base! % WASM_PAGE === 0)
+  ) {
     throw new HeapError("NUMAHEAP_INVALID_ARGUMENT", `${shown(handle)} is no handle of a heap: post what heap.handle() returned as it is`);
   }
   if (abiVersion !== ABI_VERSION)

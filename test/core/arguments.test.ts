@@ -133,6 +133,7 @@ test("attach says what is wrong with a handle", async () => {
     await expect(NumaHeap.attach(none as HeapHandle)).rejects.toEqual(
       error("NUMAHEAP_INVALID_ARGUMENT", /is no handle of a heap: post what/),
     );
+  await refused({ base: -65536 }).toEqual(error("NUMAHEAP_INVALID_ARGUMENT", /no handle/));
   await refused({ base: 8 }).toEqual(error("NUMAHEAP_INVALID_ARGUMENT", /no handle/));
   await refused({ abiVersion: 7 }).toEqual(error("NUMAHEAP_ABI_MISMATCH", /the handle is of format 7, and this package speaks 1: use one/));
   const empty = new WebAssembly.Memory({ initial: 4, maximum: 4, shared: true });

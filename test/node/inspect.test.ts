@@ -26,6 +26,16 @@ describe("a healthy heap", () => {
     expect(heap.rig.walk()).toEqual({ ok: true, problems: [], unaccounted: [] });
   });
 
+  test("has every figure that inspect.wasm exports in its statistics", () => {
+    const stats = used().rig.inspector.stats();
+    const node = stats.nodes[0]!;
+    const camel = (name: string): string => name.replace(/_(.)/, (_, letter: string) => letter.toUpperCase());
+    const shown = [stats, node, stats.threads[0]!].flatMap((part) => Object.keys(part)).concat(Object.keys(node.numastat).map(camel));
+    const exported = WebAssembly.Module.exports(moduleOf("inspect")).filter(({ kind }) => kind === "global");
+    expect(exported.length).toBeGreaterThan(40);
+    for (const { name } of exported) expect(shown).toContain(name);
+  });
+
   test("has figures that sum to what it committed", () => {
     const heap = used();
     putOff(heap);

@@ -1,6 +1,8 @@
 // What the binaries may and may not contain.
 import { readFileSync } from "node:fs";
 import { expect, test } from "vitest";
+import * as host from "../../src/heap/exports.js";
+import { constant, fieldOf } from "../support/rig.js";
 
 const read = (name: string): Uint8Array<ArrayBuffer> => new Uint8Array(readFileSync(new URL(`../../dist/${name}.wasm`, import.meta.url)));
 
@@ -47,4 +49,13 @@ test("the table of size classes wastes at most an eighth of a block from 128 byt
     expect(heap.usableSize(ptr) - size).toBeLessThanOrEqual(heap.usableSize(ptr) / 8);
     heap.free(ptr);
   }
+});
+
+test("both sides of the heap have the same constants", () => {
+  const { HEAP_PAGE, HEAP_WORDS, MAY_BLOCK, ...shared } = host;
+  expect(HEAP_PAGE).toBe(constant("PAGE_SIZE"));
+  expect(MAY_BLOCK).toBe(constant("THREAD_MAY_BLOCK"));
+  for (const name of ["MAGIC", "ABI_VERSION", "HEAP_GROWS_ALONE", "MAX_NODES", "MAX_THREADS", "MAX_VCPUS"] as const)
+    expect(shared[name], name).toBe(constant(name));
+  HEAP_WORDS.forEach((name, i) => expect(fieldOf("Heap", name), name).toEqual({ offset: 4 * i, size: 4 }));
 });

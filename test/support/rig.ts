@@ -127,9 +127,7 @@ export class Rig {
 
   /** Address of a field of the struct at `at`. */
   field(struct: string, at: number, name: string): number {
-    const field = structs[struct]?.[name];
-    if (!field) throw new Error(`no ${struct}.${name}`);
-    return at + field.offset;
+    return at + fieldOf(struct, name).offset;
   }
   /** Address of a constant's table in the head. */
   table(name: string, index = 0, size = 4): number {
@@ -171,6 +169,13 @@ export function constant(name: string): number {
   const value = constants[name];
   if (value === undefined) throw new Error(`layout.ts has no ${name}`);
   return value;
+}
+
+/** Where layout.ts has a field of a struct. */
+export function fieldOf(struct: string, name: string): { offset: number; size: number } {
+  const field = structs[struct]?.[name];
+  if (!field) throw new Error(`layout.ts has no ${struct}.${name}`);
+  return field;
 }
 
 /** A seeded sequence of u32 (xorshift). */

@@ -111,7 +111,7 @@ let random: u64 = 0x9e37_79b9_7f4a_7c15;
 
 /** Begins the sequence anew; the host gives true randomness. */
 export function seed(low: u32, high: u32): void {
-  random = ((<u64>high) << 32) | (low | 1);
+  random = max<u64>(1, ((<u64>high) << 32) | low); // of zeros nothing but zeros would come
 }
 
 /** The next of a xorshift sequence, for the hardened build's placement. */

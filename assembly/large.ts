@@ -49,7 +49,7 @@ export function pagesFor(size: usize): u32 {
 /** A block of `pages` pages on the nodes that thread `t` prefers, then on others it allows; 0 = none. */
 export function allocateLarge(t: usize, pages: u32, alignPages: u32): usize {
   const record = changetype<Thread>(t);
-  const target = nextTarget(t, GRANULE);
+  let target = nextTarget(t, GRANULE);
   const allowed = allowedNodes(record);
   const want = pages + alignPages - 1;
   if (want < pages || want > PAGE_LIMIT || !acquire(pageHeapLock(), RANK_PAGE_HEAP)) return 0;
@@ -71,8 +71,8 @@ export function allocateLarge(t: usize, pages: u32, alignPages: u32): usize {
     if ((allowed >> node) & 1) page = takePages(node, want, true);
   }
   if (page != 0 && isInterleaving(record)) {
-    spread(t, page, want);
     node = MIXED;
+    if (spread(t, page, want)) target = MIXED;
   }
   const block = cutOut(t, page, want, pages, alignPages, node, target);
   release(pageHeapLock(), RANK_PAGE_HEAP);
@@ -92,7 +92,7 @@ const MIXED: u32 = MAX_NODES;
 /** Pages of a large block that follow each other on a node where it is interleaved: one by one, they would leave free runs of one page. */
 const GRANULE: u32 = 16;
 
-/** Makes a span of `pages` pages, aligned, out of `have` taken ones of `node` and frees the others; counts it. */
+/** Makes a span of `pages` pages, aligned, out of `have` taken ones of `node` and frees the others; counts it, as a hit if `intended` is MIXED too. */
 function cutOut(t: usize, page: u32, have: u32, pages: u32, alignPages: u32, node: u32, intended: u32): usize {
   if (!page) return 0;
   const start = (page + alignPages - 1) & ~(alignPages - 1);
@@ -102,15 +102,16 @@ function cutOut(t: usize, page: u32, have: u32, pages: u32, alignPages: u32, nod
   if (node == MIXED) node = majority(start, start + pages);
   if (!makeSpan(start, pages, labelOf(KIND_LARGE, node, 0), 0)) return 0;
   changetype<Thread>(t).largeAllocations += 1;
-  countNode(changetype<Thread>(t), node, intended, 1);
+  countNode(changetype<Thread>(t), node, intended == MIXED ? node : intended, 1);
   return addressOf(start);
 }
 
 /**
  * Interleaves taken pages that nobody has touched, within the limits of nodes: they lie where they are first used. Others lie where they do,
- * as all frames of a virtual machine.
+ * as all frames of a virtual machine. Whether most lie where their turn was.
  */
-function spread(t: usize, page: u32, pages: u32): void {
+function spread(t: usize, page: u32, pages: u32): bool {
+  let hits: u32 = 0;
   for (let i = page; i < page + pages; ++i) {
     const node = nextTarget(t, GRANULE);
     if (!isDefined(GUEST_BUILD) && (flagsOf(i) & PAGE_TOUCHED) == 0) {
@@ -118,8 +119,12 @@ function spread(t: usize, page: u32, pages: u32): void {
       if (arena != 0 && hasRoom(arena, 1)) placePage(i, node);
       else charge(changetype<Thread>(t), -1);
     }
-    if (nodeOfPage(i) == node) charge(changetype<Thread>(t), 1);
+    if (nodeOfPage(i) == node) {
+      charge(changetype<Thread>(t), 1);
+      ++hits;
+    }
   }
+  return hits > pages >> 1;
 }
 
 /** Zeroes those pages of a new block that somebody has written to before: fresh memory is zero. Without a lock: they are this thread's alone. */

@@ -53,7 +53,6 @@ export function storeLabel(span: usize, label: u32): void {
 /** The node most of the pages [first, end) lie on; of several, the first page's. */
 export function majority(first: u32, end: u32): u32 {
   let best = nodeOfPage(first);
-  if (end - first == 1) return best;
   let most = countOn(best, first, end);
   for (let node: u32 = 0; node < MAX_NODES && most <= (end - first) >> 1; ++node) {
     if (!arenaOf(node)) continue;

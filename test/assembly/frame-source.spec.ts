@@ -57,6 +57,7 @@ function recoverAndRebuild(): void {
 
 function grow(node: u32, pages: u32): bool {
   lock();
+  makeArena(node);
   const grown = growByFrames(node, pages, false);
   unlock();
   return grown;

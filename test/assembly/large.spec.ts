@@ -7,8 +7,8 @@ import { flagsOf, nodeOfPage, pageOf, arenaOf } from "../../assembly/page-map";
 import { makeArena } from "../../assembly/metadata";
 import { labelOf, loadLabel, spanAt } from "../../assembly/page-heap";
 import { allocateLarge, allocateLargeOnNode, freeDeferred, largeSpan, pagesFor, resizeLarge } from "../../assembly/large";
-import { calloc, free, malloc, malloc_usable_size, memalign, realloc, mallocOnNode } from "../../assembly/malloc";
-import { POLICY_BIND, POLICY_INTERLEAVE } from "../../assembly/policy";
+import { calloc, free, malloc, malloc_usable_size, mallocOnNode, malloc_trim, memalign, realloc } from "../../assembly/malloc";
+import { POLICY_BIND, POLICY_DEFAULT, POLICY_INTERLEAVE } from "../../assembly/policy";
 import { rebind, setNodeLimit } from "../../assembly/topology";
 import { errno, nodeOf, setPolicy, settle } from "../../assembly/control";
 import { takeBadCall } from "../../assembly/bad-call";
@@ -281,18 +281,68 @@ describe("frees put off", () => {
   });
 });
 
+/** Pages of large blocks on `node`. */
+function pagesOn(node: u32, blocks: usize[]): u32 {
+  let count: u32 = 0;
+  for (let i = 0; i < blocks.length; ++i) {
+    const first = pageOf(blocks[i]);
+    const pages = changetype<Span>(spanAt(first)).pages;
+    for (let page = first; page < first + pages; ++page) count += u32(nodeOfPage(page) == node);
+  }
+  return count;
+}
+
 describe("interleaved large blocks", () => {
   it("an interleaved large block out of free memory is spread where its pages are new", () => {
     fresh();
     makeHeaders();
     for (let node: u32 = 0; node < 4; ++node) free(mallocOnNode(100, node));
     expect<i32>(setPolicy(POLICY_INTERLEAVE, 0b1111)).toBe(0);
-    const block = malloc(40 * PAGE_SIZE);
+    const block = malloc(320 * PAGE_SIZE);
     for (let node: u32 = 0; node < 4; ++node) {
-      let count = 0;
-      for (let i: u32 = 0; i < 40; ++i) count += i32(nodeOfPage(pageOf(block) + i) == node);
-      check(count >= 8 && count <= 12, "a node has too many pages or too few");
+      const count = pagesOn(node, [block]);
+      check(count >= 64 && count <= 96, "a node has too many pages or too few");
     }
+    expectOnly([block]);
+  });
+
+  it("small beside a turn take even turns, each a hit", () => {
+    freshGrowing();
+    for (let node: u32 = 0; node < 4; ++node) free(mallocOnNode(100, node));
+    let hits: u64 = 0;
+    for (let node: u32 = 0; node < 4; ++node) hits += changetype<Arena>(arenaOf(node)).numaHit;
+    expect<i32>(setPolicy(POLICY_INTERLEAVE, 0b1111)).toBe(0);
+    const blocks: usize[] = [];
+    for (let i = 0; i < 200; ++i) blocks.push(malloc(7 * PAGE_SIZE));
+    for (let node: u32 = 0; node < 4; ++node) {
+      const count = pagesOn(node, blocks);
+      check(count >= 300 && count <= 400, "a node has too many pages or too few");
+      hits -= changetype<Arena>(arenaOf(node)).numaHit;
+    }
+    expect<u64>(-hits).toBe(200);
+    expectOnly(blocks);
+  });
+
+  it("leave runs that small spans can be made of", () => {
+    fresh();
+    makeHeaders();
+    for (let node: u32 = 0; node < 4; ++node) free(mallocOnNode(100, node));
+    expect<i32>(setPolicy(POLICY_INTERLEAVE, 0b1111)).toBe(0);
+    free(malloc((theHeap().freePages - 16) * PAGE_SIZE));
+    expect<i32>(setPolicy(POLICY_DEFAULT, 0)).toBe(0);
+    malloc_trim(0);
+    const all = theHeap().freePages;
+    const blocks: usize[] = [];
+    for (let block = malloc(20_000); block != 0; block = malloc(20_000)) blocks.push(block);
+    check(<u32>blocks.length * 20_000 > (all * PAGE_SIZE * 3) / 4, "a quarter of the memory is out of reach");
+    expectOnly(blocks);
+  });
+
+  it("that grow are spread again", () => {
+    freshGrowing();
+    expect<i32>(setPolicy(POLICY_INTERLEAVE, 0b1111)).toBe(0);
+    const block = realloc(malloc(5 * PAGE_SIZE), 320 * PAGE_SIZE);
+    for (let node: u32 = 0; node < 4; ++node) check(pagesOn(node, [block]) >= 48, "a node has too few pages");
     expectOnly([block]);
   });
 

@@ -7,7 +7,7 @@ import { addressOf, arenaOf, flagsOf, pageOf } from "../../assembly/page-map";
 import { takeRun } from "../../assembly/free-run";
 import { grow } from "../../assembly/page-source";
 import { rebuildPageHeap } from "../../assembly/page-heap";
-import { calloc, free, malloc, malloc_usable_size } from "../../assembly/malloc";
+import { calloc, free, malloc, mallocOnNode, malloc_usable_size } from "../../assembly/malloc";
 import { setNodeLimit } from "../../assembly/topology";
 import { errno, nodeOf } from "../../assembly/control";
 import { check, expectOnly, expectSound, freshGrowing, isSound } from "./rig";
@@ -127,6 +127,21 @@ describe("page source", () => {
     expect<u32>(theHeap().ownedPages).toBe(theHeap().limitPages);
     expect<bool>(grow(0, 1, false)).toBe(false);
     expect<u32>(theHeap().growPages).toBe(0);
+  });
+
+  it("takes what all nodes need beyond a node's limit, and no more than that", () => {
+    freshGrowing();
+    const lock = heap + offsetof<Heap>("pageHeapLock");
+    const block = mallocOnNode(16 << 20, 1);
+    expect<usize>(block).not.toBe(0);
+    expect<i32>(setNodeLimit(0, 1)).toBe(0);
+    const before = theHeap().ownedPages;
+    expect<bool>(acquire(lock, RANK_PAGE_HEAP)).toBe(true);
+    expect<bool>(grow(0, 1, false)).toBe(false);
+    expect<bool>(grow(0, 1, true)).toBe(true);
+    release(lock, RANK_PAGE_HEAP);
+    expect<u32>(theHeap().ownedPages).toBe(before + PAGES_PER_GROWTH);
+    expectOnly([block]);
   });
 
   it("stops at the limit of a node, and takes from the next", () => {

@@ -1,7 +1,7 @@
 // Memory policies: which nodes blocks come from under each of Linux's modes, small and large.
 
 import { MAX_NODES } from "../../assembly/layout";
-import { EINVAL, ENOMEM, nearest, theThread, thread } from "../../assembly/instance";
+import { EINVAL, ENOMEM, nearest, theHeap, theThread, thread } from "../../assembly/instance";
 import { MAX_SMALL } from "../../assembly/size-class";
 import { free, malloc, mallocOnNode } from "../../assembly/malloc";
 import {
@@ -207,6 +207,36 @@ describe("policy", () => {
     const nodes = take(blocks, 20_000, 36);
     expect<u32>(nodes).toBe(mask);
     expectOnly(blocks);
+  });
+
+  it("bound to a node whose pages are another's now and that has vanished, a thread gets nothing of what it had cached", () => {
+    freshSpread();
+    expect<i32>(setPolicy(POLICY_BIND, 1 << 3)).toBe(0);
+    free(malloc(100));
+    expect<i32>(rebind(pageOf(END) - 64, 64, 0)).toBe(0);
+    expect<i32>(setNodes(2)).toBe(0);
+    expect<usize>(malloc(100)).toBe(0);
+    expectOnly([]);
+  });
+
+  it("default: a mask of nodes that come later means nothing", () => {
+    fresh(2);
+    expect<i32>(setPolicy(POLICY_DEFAULT, 1 << 3)).toBe(0);
+    expect<i32>(setNodes(4)).toBe(0);
+    expect<u32>(nodesOf(100, 10)).toBe(1 << 0);
+    expectOnly([]);
+  });
+
+  it("interleaving lets nothing that is freed wait without bound", () => {
+    fresh();
+    for (let node: u32 = 0; node < 4; ++node) free(mallocOnNode(100, node));
+    const before = theHeap().freePages;
+    expect<i32>(setPolicy(POLICY_INTERLEAVE, 0b0001)).toBe(0);
+    const blocks: usize[] = [];
+    take(blocks, 64, 20_000);
+    for (let i = 0; i < 20_000; ++i) free(blocks[i]);
+    check(theHeap().freePages + 8 >= before, "what was freed waits");
+    expectOnly([]);
   });
 
   it("bound to nodes that have vanished, a thread gets nothing: its own node's blocks neither", () => {

@@ -1,7 +1,6 @@
 // Blocks beyond the largest class: spans of whole pages, straight from the page heap.
 
 import {
-  Arena,
   DEFERRED,
   Heap,
   KIND_LARGE,

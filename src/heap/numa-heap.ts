@@ -18,7 +18,7 @@ import { checkHandle, firstHandle, type HeapHandle } from "./handle.js";
 import { type HeapStats, type HeapWalk, inspect, type Inspector, type WalkOptions } from "./inspect.js";
 import { loadModule } from "./modules.js";
 import { type AttachOptions, checkMayBlock, checkOptions, type CreateOptions } from "./options.js";
-import type { TopologyChangeEvent } from "./topology-event.js";
+import { HeapEventTarget } from "./topology-event.js";
 import type { WasmMemory } from "./wasm.js";
 
 /** A heap within a virtual machine: its pages are frames of that machine's memory, which its guest's kernel shares out. */
@@ -64,7 +64,7 @@ function randomWord(): number {
 }
 
 /** Of a heap within a virtual machine it is the target of `topologychange`; of any, of `detach`. */
-export class NumaHeap extends EventTarget implements Disposable {
+export class NumaHeap extends HeapEventTarget implements Disposable {
   #exports: HeapExports;
   #inspector: Inspector;
   #handle: HeapHandle;
@@ -197,20 +197,6 @@ export class NumaHeap extends EventTarget implements Disposable {
 
   resume(): void {
     this.#paused = false;
-  }
-
-  override addEventListener(
-    type: "topologychange",
-    listener: ((event: TopologyChangeEvent) => void) | null,
-    options?: boolean | AddEventListenerOptions,
-  ): void;
-  override addEventListener(
-    type: string,
-    listener: EventListenerOrEventListenerObject | null,
-    options?: boolean | AddEventListenerOptions,
-  ): void;
-  override addEventListener(type: string, listener: unknown, options?: boolean | AddEventListenerOptions): void {
-    super.addEventListener(type, listener as EventListener, options);
   }
 
   /** A handle for one more thread, which runs on `vcpu` (default: its key). Post it, and let the thread attach. */

@@ -24,8 +24,27 @@ export interface TopologyChange {
   readonly ranges: readonly MovedRange[];
 }
 
+type Signal = typeof globalThis extends { AbortSignal: { prototype: infer Signal } } ? Signal : object;
+interface ListenerOptions {
+  readonly capture?: boolean;
+  readonly once?: boolean;
+  readonly signal?: Signal;
+}
+type Listener = ((event: TopologyChangeEvent) => void) | null;
+
+/** What a heap has of the platform's EventTarget, in words that hold in projects without its types. */
+export interface HeapEvents {
+  addEventListener(type: "topologychange", listener: Listener, options?: boolean | ListenerOptions): void;
+  addEventListener(type: "detach", listener: (() => void) | null, options?: boolean | ListenerOptions): void;
+  removeEventListener(type: "topologychange", listener: Listener, options?: boolean | ListenerOptions): void;
+  removeEventListener(type: "detach", listener: (() => void) | null, options?: boolean | ListenerOptions): void;
+  dispatchEvent(event: { readonly type: string }): boolean;
+}
+export const HeapEventTarget = EventTarget as unknown as new () => HeapEvents;
+const PlatformEvent = Event as unknown as new (type: string) => { readonly type: string };
+
 /** One or several changes, in the order they happened. */
-export class TopologyChangeEvent extends Event implements TopologyChange {
+export class TopologyChangeEvent extends PlatformEvent implements TopologyChange {
   readonly epoch: number;
   readonly nodeCount: number;
   readonly nodes: boolean;

@@ -187,10 +187,11 @@ export class GuestService {
   // ---- heaps
 
   /** @throws {GuestError} NUMAHEAP_OUT_OF_MEMORY, NUMAHEAP_INVALID_ARGUMENT */
-  async createHeap(options: GuestHeapOptions): Promise<{ owner: number; handle: HeapHandle }> {
+  async createHeap(options: GuestHeapOptions, patience: number): Promise<{ owner: number; handle: HeapHandle }> {
     const heap = await GuestHeap.create(this.#kernel, options);
     const handle = heap.handle(options.vcpu ?? 0);
     const switchboard = new Switchboard(handle, {
+      patience,
       since: (epoch) => (epoch === heap.heap.epoch ? undefined : this.#everything(heap)),
       onDrop: (key, why) => keep(this.#problems, toWire(new Error(`thread ${key} of heap ${heap.owner} hears no more of changes: ${why}`))),
     });

@@ -85,19 +85,19 @@ export class Kernel {
   }
 
   /** Linux: a file of /sys, undefined if there is none. It shows the flat machine. */
-  readFile(path: string): Promise<string | undefined> {
+  async readFile(path: string): Promise<string | undefined> {
     const name = checked(TextSchema, path, "path");
     return this.#thread.call((service) => service.readFile(name));
   }
 
   /** Linux: writes a file of /sys. 0, or the negative errno. */
-  writeFile(path: string, content: string): Promise<number> {
+  async writeFile(path: string, content: string): Promise<number> {
     const [name, text] = [checked(TextSchema, path, "path"), checked(TextSchema, content, "content")];
     return this.#thread.call((service) => service.writeFile(name, text));
   }
 
   /** FreeBSD: a variable, undefined if there is none. It shows the flat machine. */
-  sysctl(name: string): Promise<number | string | undefined> {
+  async sysctl(name: string): Promise<number | string | undefined> {
     const variable = checked(TextSchema, name, "name");
     return this.#thread.call((service) => service.sysctl(variable) as Promise<number | string | undefined>);
   }
@@ -106,7 +106,7 @@ export class Kernel {
    * Mode policy-hypercall: the kernel chooses how the hypervisor places memory not yet touched.
    * @throws {HypervisorError} NUMAHEAP_PLATFORM_REFUSED in other modes
    */
-  setPlacement(policy: PlacementPolicy): Promise<void> {
+  async setPlacement(policy: PlacementPolicy): Promise<void> {
     const wanted = checked(PlacementSchema, policy, "policy");
     return this.#thread.call((service) => service.setPlacement(wanted));
   }

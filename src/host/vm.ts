@@ -19,6 +19,8 @@ export interface HeapOptions {
   readonly vcpu?: number;
   /** As in AttachOptions, though by default it may not: this thread hears of the deaths of others. */
   readonly mayBlock?: boolean;
+  /** Milliseconds a thread has to answer a notification; one that does not is let go, until it can be reached again. Default: 10,000. */
+  readonly patience?: number;
 }
 
 /** What a virtual machine is made of, where it runs now. */
@@ -73,10 +75,10 @@ export class Vm {
    */
   async createHeap(options: HeapOptions = {}): Promise<NumaHeap> {
     const made = runningOf(this);
-    const { initialBytes, maximumBytes, vcpu, mayBlock } = checked(HeapSchema, options, "createHeap");
+    const { initialBytes, maximumBytes, vcpu, mayBlock, patience } = checked(HeapSchema, options, "createHeap");
     const wanted = { vcpu, ...(initialBytes !== undefined && { initialBytes }), ...(maximumBytes !== undefined && { maximumBytes }) };
-    const { owner, handle } = await made.thread.call((service) => service.createHeap(wanted));
-    const heap = await attachHeap(handle, { mayBlock });
+    const { owner, handle } = await made.thread.call((service) => service.createHeap(wanted, patience));
+    const heap = await attachHeap(handle, { mayBlock, patience });
     made.heaps.set(heap, { owner, key: handle.key });
     heap.addEventListener("detach", () => made.heaps.delete(heap), { once: true });
     return heap;

@@ -20,6 +20,14 @@ test("the example of the README runs as it stands", () => {
   expect(out).toMatch(/\{ ok: true, problems: \[\], unaccounted: \[\] \}\s*$/);
 });
 
+test("so does its example of a host", () => {
+  const out = execFileSync(process.execPath, ["host.js"], { cwd: folder, encoding: "utf8" });
+  expect(out).toMatch(/changed \[ \{ vcpu: 2, node: 3 \} \] \[\]/);
+  expect(out).toMatch(/^node 3$/m);
+  expect(out).toMatch(/^1 4 \[ 0, 1, 3, 3 \]$/m);
+  expect(out).toMatch(/^\[\]$/m);
+});
+
 /** Names of the packages that the module at `path`, or one it imports, imports. */
 function dependencies(path: string, seen = new Set<string>()): string[] {
   if (seen.has(path)) return [];
@@ -30,9 +38,11 @@ function dependencies(path: string, seen = new Set<string>()): string[] {
   return names.flatMap((name) => (name.startsWith(".") ? dependencies(join(dirname(path), name), seen) : [name]));
 }
 
-test("no dependency comes along with the heap; the values of topologies need one", () => {
+test("no dependency comes along with the heap; values of topologies need one, and a host two", () => {
   expect(dependencies(join(root, "dist/index.js"))).toEqual([]);
   expect(new Set(dependencies(join(root, "dist/topology/index.js")))).toEqual(new Set(["valibot"]));
+  for (const entry of ["index", "hypervisor-worker", "guest-worker"])
+    expect(new Set(dependencies(join(root, `dist/host/${entry}.js`)))).toEqual(new Set(["comlink", "valibot"]));
 });
 
 test("every file the package names is there", () => {
@@ -49,7 +59,18 @@ test.each(["NodeNext", "Bundler"] as const)("types serve a strict project that r
   const path = join(folder, "types.ts");
   writeFileSync(
     path,
-    `import { HeapError, type HeapHandle, type HeapStats, NumaHeap } from "numaheap";
+    `import { attachHeap, Host, type HypervisorError, linux, type Vm } from "numaheap/host";
+     const host: Host = await Host.create({ hypervisor: "kvm", preset: "4-socket-ring" });
+     const vm: Vm = await host.boot({ guest: "freebsd", vcpus: 4, memory: 2 ** 26, mode: "first-touch" });
+     const hosted: NumaHeap = await vm.createHeap({ maximumBytes: "32MiB" });
+     hosted.addEventListener("topologychange", ({ epoch, vcpus }) => { const [first]: { vcpu: number; node: number }[] = [...vcpus]; return [epoch, first]; }, { once: true });
+     const task = await vm.guest.newTask({ vcpu: 0 });
+     const status: number = await task.calls.set_mempolicy(linux.MPOL_LOCAL, null, 0);
+     const nodes: number = await task.libnuma.numa_max_node();
+     const code: HypervisorError["code"] = "NUMAHEAP_OVERCOMMIT";
+     const attached: NumaHeap = await attachHeap(hosted.handle(1));
+     export { attached, code, nodes, status };
+     import { HeapError, type HeapHandle, type HeapStats, NumaHeap } from "numaheap";
      const heap: NumaHeap = await NumaHeap.create({ nodes: 2 });
      const stats: HeapStats = heap.stats();
      const handle: HeapHandle = heap.handle();

@@ -21,4 +21,4 @@ export type { HypervisorKind } from "./hypervisor-service.js";
 export { type FreeBsdTask, Kernel, type LinuxTask, type Task } from "./kernel.js";
 export type { KernelCalls } from "./kernel-calls.js";
 export type { LiveMigrationOptions } from "./migration.js";
-export { type HeapOptions, Vm } from "./vm.js";
+export { type HeapOptions, type Room, Vm } from "./vm.js";

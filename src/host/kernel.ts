@@ -64,6 +64,25 @@ export class Kernel {
     return this.#thread.call((service) => service.settle());
   }
 
+  /**
+   * Has the kernel stand still between two things it does, so that a heap can be walked while changes come in. Resolves when it does, with
+   * what lets it go on: to be called at once, for whoever waits for the kernel waits for that.
+   */
+  async hold(): Promise<() => void> {
+    const words = new Int32Array(new SharedArrayBuffer(8));
+    const held = this.#thread.call((service) => service.hold(words));
+    let ended = false;
+    const failed = held.finally(() => (ended = true));
+    const stands = async (): Promise<void> => {
+      while (!ended && Atomics.load(words, 0) === 0) await new Promise((resolve) => setTimeout(resolve, 1));
+    };
+    await Promise.race([stands(), failed]);
+    return () => {
+      Atomics.store(words, 1, 1);
+      Atomics.notify(words, 1);
+    };
+  }
+
   /** What is wrong in the kernel, in words; everything is to be at rest. */
   check(): Promise<string[]> {
     return this.#thread.call((service) => service.check());

@@ -45,6 +45,8 @@ export default defineConfig({
       },
       {
         server: { headers: isolation },
+        // Found while tests run, a dependency would reload the page.
+        optimizeDeps: { include: ["comlink", "valibot", "fast-check"] },
         test: {
           name: "browser",
           include: ["test/browser/**/*.test.ts", "test/core/**/*.test.ts"],

@@ -38,7 +38,7 @@ const isPlain = (value: unknown): boolean => ["string", "number", "boolean"].inc
 /** Anything that was thrown, to be posted. */
 export function toWire(thrown: unknown, depth = 0): WireError {
   const error = thrown instanceof Error ? thrown : new Error(String(thrown));
-  const own = Object.entries(error).filter(([name, value]) => name !== "name" && isPlain(value));
+  const own = Object.entries(error).filter(([, value]) => isPlain(value));
   const cause = error.cause === undefined || depth === MOST_CAUSES ? undefined : toWire(error.cause, depth + 1);
   return { name: error.name, message: error.message, stack: error.stack, fields: Object.fromEntries(own), cause };
 }
@@ -48,9 +48,10 @@ export function fromWire({ name, message, stack, fields, cause }: WireError): Er
   const error = new Error(message, cause && { cause: fromWire(cause) });
   const kind = Object.hasOwn(CLASSES, name) ? CLASSES[name] : undefined;
   if (kind) Object.setPrototypeOf(error, kind.prototype);
-  if (error.name !== name) Object.defineProperty(error, "name", { value: name, enumerable: false, configurable: true });
   if (stack !== undefined) error.stack = stack;
-  return Object.assign(error, fields);
+  Object.assign(error, fields);
+  if (error.name !== name) Object.defineProperty(error, "name", { value: name, configurable: true });
+  return error;
 }
 
 /** What Comlink throws is marked by a symbol it keeps to itself; its own handler knows it. */

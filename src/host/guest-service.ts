@@ -62,6 +62,8 @@ interface HeapEntry {
 
 /** Problems and deliveries that are kept for whoever asks. */
 const MOST_KEPT = 1000;
+/** Whoever held the kernel for so many milliseconds has died. */
+const LONGEST_HOLD_MS = 60_000;
 /** Milliseconds between two looks at what heaps did. */
 const POLL_MS = 20;
 
@@ -69,6 +71,8 @@ export class GuestService {
   #system: Linux | FreeBsd | undefined;
   #driver: Driver | undefined;
   readonly #heaps = new Map<number, HeapEntry>();
+  /** Owners of what was reserved. */
+  readonly #rooms = new Set<number>();
   readonly #tasks = new Map<number, { readonly calls: object; readonly libnuma: object | undefined; end(): void }>();
   readonly #deliveries: Delivery[] = [];
   readonly #problems: WireError[] = [];
@@ -112,6 +116,13 @@ export class GuestService {
     while (!this.#kernel.settle()) await new Promise((resolve) => setTimeout(resolve, 1));
     await this.#kernel.balloon.idle();
     this.#flush();
+  }
+
+  /** The kernel does nothing until `words` say so: the first word is 1 while it stands still, the second one ends that. */
+  hold(words: Int32Array): void {
+    Atomics.store(words, 0, 1);
+    while (Atomics.load(words, 1) === 0 && Atomics.wait(words, 1, 0, LONGEST_HOLD_MS) !== "timed-out");
+    Atomics.store(words, 0, 0);
   }
 
   /** What is wrong in the kernel, in words; everything is to be at rest. */
@@ -187,10 +198,11 @@ export class GuestService {
   // ---- heaps
 
   /** @throws {GuestError} NUMAHEAP_OUT_OF_MEMORY, NUMAHEAP_INVALID_ARGUMENT */
-  async createHeap(options: GuestHeapOptions): Promise<{ owner: number; handle: HeapHandle }> {
+  async createHeap(options: GuestHeapOptions, patience: number): Promise<{ owner: number; handle: HeapHandle }> {
     const heap = await GuestHeap.create(this.#kernel, options);
     const handle = heap.handle(options.vcpu ?? 0);
     const switchboard = new Switchboard(handle, {
+      patience,
       since: (epoch) => (epoch === heap.heap.epoch ? undefined : this.#everything(heap)),
       onDrop: (key, why) => keep(this.#problems, toWire(new Error(`thread ${key} of heap ${heap.owner} hears no more of changes: ${why}`))),
     });
@@ -206,6 +218,17 @@ export class GuestService {
     entry.switchboard.stop();
     this.#heaps.delete(owner);
     return frames;
+  }
+
+  /** Adjacent frames for something that lies beside heaps. */
+  reserve(bytes: number): { owner: number; address: number } {
+    const { owner, first } = this.#kernel.grantHeap(bytes / PAGE_BYTES, 0);
+    this.#rooms.add(owner);
+    return { owner, address: first * PAGE_BYTES };
+  }
+
+  release(owner: number): void {
+    if (this.#rooms.delete(owner)) this.#kernel.endHeap(owner);
   }
 
   #everything({ heap }: GuestHeap): TopologyChange {

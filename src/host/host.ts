@@ -5,6 +5,7 @@ import * as Comlink from "comlink";
 import type { PlacementPolicy } from "../guest/platform.js";
 import { HypervisorError } from "../hypervisor/errors.js";
 import type { PageMigration, PlatformDescription } from "../hypervisor/hypervisor.js";
+import type { MigrationReport } from "../hypervisor/live-migration.js";
 import type { BootMode } from "../hypervisor/modes.js";
 import type { Destination, VcpuMove } from "../hypervisor/scheduler.js";
 import type { Truth } from "../hypervisor/truth.js";
@@ -15,7 +16,7 @@ import { parseTopology, type Topology } from "../topology/topology.js";
 import { type UniformOptions, uniformTopology } from "../topology/uniform.js";
 import type { GuestKind, GuestService } from "./guest-service.js";
 import type { HypervisorKind, HypervisorService } from "./hypervisor-service.js";
-import { type LiveMigrationOptions, type LiveMigrationReport, migrateBetween } from "./migration.js";
+import { type LiveMigrationOptions, migrateBetween } from "./migration.js";
 import {
   BootSchema,
   checked,
@@ -231,7 +232,7 @@ export class Host {
    * all then go on over another memory: `heap.view` again, and `vm.memory`.
    * @throws {HypervisorError} NUMAHEAP_INVALID_ARGUMENT, NUMAHEAP_OVERCOMMIT, NUMAHEAP_MIGRATION_ABORTED: it then runs where it was
    */
-  async migrateLive(vm: Vm, to: Host, options: LiveMigrationOptions = {}): Promise<LiveMigrationReport> {
+  async migrateLive(vm: Vm, to: Host, options: LiveMigrationOptions = {}): Promise<MigrationReport> {
     const made = this.#own(vm);
     checked(LimitsSchema, options, "options");
     if (!(to instanceof Host) || to === this || to.hypervisor !== this.hypervisor) {

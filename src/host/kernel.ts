@@ -64,6 +64,25 @@ export class Kernel {
     return this.#thread.call((service) => service.settle());
   }
 
+  /**
+   * Has the kernel stand still between two things it does, so that a heap can be walked while changes come in. Resolves when it does, with
+   * what lets it go on: to be called at once, for whoever waits for the kernel waits for that.
+   */
+  async hold(): Promise<() => void> {
+    const words = new Int32Array(new SharedArrayBuffer(8));
+    const held = this.#thread.call((service) => service.hold(words));
+    let ended = false;
+    const failed = held.finally(() => (ended = true));
+    const stands = async (): Promise<void> => {
+      while (!ended && Atomics.load(words, 0) === 0) await new Promise((resolve) => setTimeout(resolve, 1));
+    };
+    await Promise.race([stands(), failed]);
+    return () => {
+      Atomics.store(words, 1, 1);
+      Atomics.notify(words, 1);
+    };
+  }
+
   /** What is wrong in the kernel, in words; everything is to be at rest. */
   check(): Promise<string[]> {
     return this.#thread.call((service) => service.check());
@@ -85,19 +104,19 @@ export class Kernel {
   }
 
   /** Linux: a file of /sys, undefined if there is none. It shows the flat machine. */
-  readFile(path: string): Promise<string | undefined> {
+  async readFile(path: string): Promise<string | undefined> {
     const name = checked(TextSchema, path, "path");
     return this.#thread.call((service) => service.readFile(name));
   }
 
   /** Linux: writes a file of /sys. 0, or the negative errno. */
-  writeFile(path: string, content: string): Promise<number> {
+  async writeFile(path: string, content: string): Promise<number> {
     const [name, text] = [checked(TextSchema, path, "path"), checked(TextSchema, content, "content")];
     return this.#thread.call((service) => service.writeFile(name, text));
   }
 
   /** FreeBSD: a variable, undefined if there is none. It shows the flat machine. */
-  sysctl(name: string): Promise<number | string | undefined> {
+  async sysctl(name: string): Promise<number | string | undefined> {
     const variable = checked(TextSchema, name, "name");
     return this.#thread.call((service) => service.sysctl(variable) as Promise<number | string | undefined>);
   }
@@ -106,7 +125,7 @@ export class Kernel {
    * Mode policy-hypercall: the kernel chooses how the hypervisor places memory not yet touched.
    * @throws {HypervisorError} NUMAHEAP_PLATFORM_REFUSED in other modes
    */
-  setPlacement(policy: PlacementPolicy): Promise<void> {
+  async setPlacement(policy: PlacementPolicy): Promise<void> {
     const wanted = checked(PlacementSchema, policy, "policy");
     return this.#thread.call((service) => service.setPlacement(wanted));
   }

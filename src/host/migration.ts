@@ -21,8 +21,6 @@ export interface LiveMigrationOptions {
   readonly pause?: (memory: WebAssembly.Memory) => Promise<(moved: boolean) => void | Promise<void>>;
 }
 
-export type LiveMigrationReport = Omit<MigrationReport, "vm">;
-
 /** A host, as far as a migration needs it. */
 export interface End {
   readonly thread: ServiceThread<HypervisorService>;
@@ -30,7 +28,7 @@ export interface End {
   connect(id: number): Promise<MessagePort>;
 }
 
-export async function migrateBetween(made: Running, from: End, to: End, options: LiveMigrationOptions): Promise<LiveMigrationReport> {
+export async function migrateBetween(made: Running, from: End, to: End, options: LiveMigrationOptions): Promise<MigrationReport> {
   const { maxRounds, stopBelow, onRound, pause } = options;
   let there: WebAssembly.Memory | undefined;
   let goOn: ((moved: boolean) => void | Promise<void>) | undefined;
@@ -67,8 +65,5 @@ export async function migrateBetween(made: Running, from: End, to: End, options:
   const limits = { ...(maxRounds !== undefined && { maxRounds }), ...(stopBelow !== undefined && { stopBelow }) };
   // Comlink's types would have the hooks of a remote object be remote objects themselves.
   const proxied = Comlink.proxy(hooks) as unknown as Comlink.Remote<MigrationHooks>;
-  const { vm: _, ...report } = await from.thread.call((service) =>
-    service.migrateLive(made.id, Comlink.transfer(port1, [port1]), proxied, limits),
-  );
-  return report;
+  return from.thread.call((service) => service.migrateLive(made.id, Comlink.transfer(port1, [port1]), proxied, limits));
 }

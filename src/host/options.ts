@@ -4,6 +4,7 @@ import * as v from "valibot";
 import { HypervisorError } from "../hypervisor/errors.js";
 import { BOOT_MODES, PLACEMENT_POLICIES } from "../hypervisor/modes.js";
 import { FRAME_BYTES } from "../hypervisor/vm-layout.js";
+import { PATIENCE_MS } from "../notify/notifier.js";
 import { parseSize } from "../topology/size.js";
 
 const one = <const Names extends readonly string[]>(names: Names) => v.picklist(names, `must be one of ${names.join(", ")}`);
@@ -53,8 +54,9 @@ export const HeapSchema = v.strictObject(
     maximumBytes: v.optional(Size),
     vcpu: v.optional(index, 0),
     mayBlock: v.optional(v.boolean("must be true or false"), false),
+    patience: v.optional(number(1, 2 ** 31 - 1), PATIENCE_MS),
   },
-  "must be { initialBytes, maximumBytes, vcpu, mayBlock }",
+  "must be { initialBytes, maximumBytes, vcpu, mayBlock, patience }",
 );
 
 export const DestinationSchema = v.union(

@@ -1,13 +1,13 @@
 // A virtual machine of a host, with its guest booted.
 
-import { NumaHeap } from "../heap/numa-heap.js";
+import type { NumaHeap } from "../heap/numa-heap.js";
 import { HypervisorError } from "../hypervisor/errors.js";
 import type { BootMode } from "../hypervisor/modes.js";
 import { attachHeap } from "./attach.js";
 import type { GuestKind, GuestService } from "./guest-service.js";
 import type { HypervisorService } from "./hypervisor-service.js";
 import { Kernel } from "./kernel.js";
-import { checked, HeapSchema } from "./options.js";
+import { checked, FramesSchema, HeapSchema } from "./options.js";
 import type { ServiceThread } from "./thread.js";
 
 export interface HeapOptions {
@@ -19,7 +19,19 @@ export interface HeapOptions {
   readonly vcpu?: number;
   /** As in AttachOptions, though by default it may not: this thread hears of the deaths of others. */
   readonly mayBlock?: boolean;
+  /** Milliseconds a thread has to answer a notification; one that does not is let go, until it can be reached again. Default: 10,000. */
+  readonly patience?: number;
 }
+
+export interface Room {
+  /** A multiple of 64 KiB. */
+  readonly address: number;
+  readonly bytes: number;
+  /** The frames are free again. */
+  release(): Promise<void>;
+}
+
+const WASM_PAGE = 65536;
 
 /** What a virtual machine is made of, where it runs now. */
 export interface Running {
@@ -73,10 +85,10 @@ export class Vm {
    */
   async createHeap(options: HeapOptions = {}): Promise<NumaHeap> {
     const made = runningOf(this);
-    const { initialBytes, maximumBytes, vcpu, mayBlock } = checked(HeapSchema, options, "createHeap");
+    const { initialBytes, maximumBytes, vcpu, mayBlock, patience } = checked(HeapSchema, options, "createHeap");
     const wanted = { vcpu, ...(initialBytes !== undefined && { initialBytes }), ...(maximumBytes !== undefined && { maximumBytes }) };
-    const { owner, handle } = await made.thread.call((service) => service.createHeap(wanted));
-    const heap = await attachHeap(handle, { mayBlock });
+    const { owner, handle } = await made.thread.call((service) => service.createHeap(wanted, patience));
+    const heap = await attachHeap(handle, { mayBlock, patience });
     made.heaps.set(heap, { owner, key: handle.key });
     heap.addEventListener("detach", () => made.heaps.delete(heap), { once: true });
     return heap;
@@ -92,6 +104,17 @@ export class Vm {
     if (!entry) throw new HypervisorError("NUMAHEAP_INVALID_ARGUMENT", "heap: must be one that this machine has made, and attached");
     heap.detach();
     await made.thread.call((service) => service.endHeap(entry.owner));
+  }
+
+  /**
+   * Room in the guest's memory beside its heaps, in adjacent frames, zero: for whoever runs threads of its own there.
+   * @throws {GuestError} NUMAHEAP_OUT_OF_MEMORY
+   */
+  async reserve(bytes: number): Promise<Room> {
+    const { thread } = runningOf(this);
+    const size = checked(FramesSchema, Math.ceil(bytes / WASM_PAGE) * WASM_PAGE, "bytes");
+    const { owner, address } = await thread.call((service) => service.reserve(size));
+    return { address, bytes: size, release: () => thread.call((service) => service.release(owner)) };
   }
 
   /** Ends the machine. Heaps of this thread are detached; what other threads do with theirs is of no consequence any more. Twice is once. */

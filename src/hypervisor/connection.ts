@@ -17,7 +17,7 @@ export class LocalLine implements Line {
   #handler: (() => void) | undefined;
   #raised = false;
 
-  constructor(defer: Defer = queueMicrotask) {
+  constructor(defer: Defer = (run) => queueMicrotask(run)) {
     this.#defer = defer;
   }
 

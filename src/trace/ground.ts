@@ -15,6 +15,8 @@ export interface Ground {
   readonly hostVcpu: number;
   /** Addresses of what is really so, where the heap's topology page need not be the truth; see replay-layout.ts. */
   readonly truth?: { readonly vcpus: number; readonly frames: number; readonly touchers: number };
+  /** Where others than the replay's threads touch the heap: resolves when they hold still, with what lets them go on. */
+  quiet?(): Promise<() => void>;
   /** What the heap is to know the next thread by. */
   nextKey(): number;
 }

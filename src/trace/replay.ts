@@ -174,21 +174,28 @@ export class Replay {
     await Promise.all(this.seats.map((seat) => seat.start()));
     if (storm > 0) await this.startStorm();
     for (let last = false; !last; ++this.round) {
+      while (this.interval) await this.interval;
       resetRound(this.memory.buffer as unknown as SharedArrayBuffer, this.area, threads, this.round);
       const calls = this.cutOff.length;
       await this.runRound();
-      this.freeKept(this.auditHeap(`round ${this.round + 1}, with the trace's live objects`), this.cutOff.slice(calls));
-      this.stats = this.inspector.stats();
+      await this.atRest(() => {
+        this.freeKept(this.auditHeap(`round ${this.round + 1}, with the trace's live objects`), this.cutOff.slice(calls));
+        this.stats = this.inspector.stats();
+      });
       const sound = this.countFailures() === 0 && this.problems.length === 0;
       last = !sound || (this.killed >= kill && !this.options.again?.());
+      while (this.interval) await this.interval;
       await this.watched(Promise.all(this.seats.map((seat) => seat.command("freeRest"))), "freeing what is left");
     }
+    while (this.interval) await this.interval;
     await Promise.all(this.seats.map((seat) => seat.command("detach")));
     await this.stormCommand("detach");
-    const lost = this.auditHeap("after all is freed");
-    this.walked = true;
-    this.unaccounted = lost.length;
-    this.leaked = unexplained(lost, this.cutOff).reduce((sum, block) => sum + block.size, 0);
+    await this.atRest(() => {
+      const lost = this.auditHeap("after all is freed");
+      this.walked = true;
+      this.unaccounted = lost.length;
+      this.leaked = unexplained(lost, this.cutOff).reduce((sum, block) => sum + block.size, 0);
+    });
     const live = new DataView(this.memory.buffer).getBigInt64(this.area.control + L.CONTROL_LIVE, true);
     if (live !== 0n && this.countFailures() === 0) this.failures.push(`${live} bytes are still counted as live`);
   }
@@ -221,12 +228,12 @@ export class Replay {
     const seat = this.seats[part]!;
     let start = Infinity;
     for (;;) {
+      while (this.interval) await this.interval;
       start = Math.min(start, performance.timeOrigin + performance.now());
       const answer = await seat.command("run");
       if (answer?.finished) return { start: Math.min(start, answer.start), end: answer.end };
       if (!answer) await this.replace(part);
       else if (this.dismissed) throw new CrewError("the replay was given up");
-      await this.interval;
     }
   }
 
@@ -349,6 +356,22 @@ export class Replay {
       stop(0);
       this.interval = undefined;
       goOn();
+    }
+  }
+
+  /** Calls `look` while nobody touches the heap, nor moves it elsewhere. */
+  private async atRest(look: () => void): Promise<void> {
+    for (let looked = false; !looked;) {
+      while (this.interval) await this.interval;
+      const goOn = await this.ground.quiet?.();
+      try {
+        // Whoever stops everybody waits for those that hold still: never for each other.
+        if (this.interval) continue;
+        look();
+        looked = true;
+      } finally {
+        goOn?.();
+      }
     }
   }
 

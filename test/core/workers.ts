@@ -11,7 +11,7 @@ export interface Order {
 
 type AnyWorker = Worker & EndingWorker & { on(event: "message", listener: (data: unknown) => void): void };
 
-const inNode = typeof process !== "undefined" && process.versions?.node !== undefined;
+export const inNode = typeof process !== "undefined" && process.versions?.node !== undefined;
 
 export class TradingWorker {
   private readonly worker: AnyWorker;
@@ -61,24 +61,24 @@ export class TradingWorker {
   }
 }
 
-/** A guest in a worker of its own. */
-export class GuestWorker {
+/** A worker that does what it is told to, one order at a time. */
+class OrderedWorker {
   private readonly worker: AnyWorker;
   private answered: (answer: { value?: unknown; error?: string }) => void = () => undefined;
 
-  constructor() {
+  protected constructor(script: URL, browserWorker: () => Worker) {
     if (inNode) {
-      const { Worker } = process.getBuiltinModule("node:worker_threads");
-      this.worker = new Worker(new URL("./guest-worker.mjs", import.meta.url)) as unknown as AnyWorker;
+      const { Worker: NodeWorker } = process.getBuiltinModule("node:worker_threads");
+      this.worker = new NodeWorker(script) as unknown as AnyWorker;
       this.worker.on("message", (answer) => this.answered(answer as object));
     } else {
-      this.worker = new Worker(new URL("./guest-worker.mjs", import.meta.url), { type: "module" }) as AnyWorker;
+      this.worker = browserWorker() as AnyWorker;
       this.worker.onmessage = ({ data }) => this.answered(data);
     }
   }
 
-  /** What the worker answers to an order; one at a time. */
-  async order(order: string, data: { port?: MessagePort; gfns?: readonly number[] } = {}): Promise<unknown> {
+  /** What the worker answers to an order. */
+  async order(order: string, data: { port?: MessagePort; [name: string]: unknown } = {}): Promise<unknown> {
     const answer = new Promise<{ value?: unknown; error?: string }>((resolve) => (this.answered = resolve));
     this.worker.postMessage({ order, ...data }, data.port ? [data.port] : []);
     const { value, error } = await answer;
@@ -86,7 +86,24 @@ export class GuestWorker {
     return value;
   }
 
-  terminate(): void {
-    this.worker.terminate();
+  terminate(): unknown {
+    return this.worker.terminate();
+  }
+}
+
+/** A guest in a worker of its own. */
+export class GuestWorker extends OrderedWorker {
+  constructor() {
+    super(
+      new URL("./guest-worker.mjs", import.meta.url),
+      () => new Worker(new URL("./guest-worker.mjs", import.meta.url), { type: "module" }),
+    );
+  }
+}
+
+/** A thread of an application on a virtual machine. */
+export class AppWorker extends OrderedWorker {
+  constructor() {
+    super(new URL("./app-worker.mjs", import.meta.url), () => new Worker(new URL("./app-worker.mjs", import.meta.url), { type: "module" }));
   }
 }

@@ -46,13 +46,21 @@ describe("the README", () => {
   for (const { name, code } of blocks) writeFileSync(join(folder, name), code);
 
   test("has the code that is run here", () =>
-    expect(blocks.map(({ name }) => name)).toEqual(["main.js", "worker.js", "block-2.js", "block-3.js"]));
+    expect(blocks.map(({ name }) => name)).toEqual(["main.js", "worker.js", "block-2.js", "block-3.js", "host.js", "app.js"]));
 
   test("its first example runs as it stands", () => {
     expect(run("main.js")).toMatch(/\{ ok: true, problems: \[\], unaccounted: \[\] \}\s*$/);
   });
 
-  test.each(blocks.slice(2))("$name runs as it stands", ({ name }) => void run(name));
+  test.each(blocks.filter(({ name }) => name.startsWith("block")))("$name runs as it stands", ({ name }) => void run(name));
+
+  test("its example of a host runs as it stands", () => {
+    const out = run("host.js");
+    expect(out).toMatch(/changed \[ \{ vcpu: 2, node: 3 \} \] \[\]/);
+    expect(out).toMatch(/^node 3$/m);
+    expect(out).toMatch(/^1 4 \[ 0, 1, 3, 3 \]$/m);
+    expect(out).toMatch(/^\[\]$/m);
+  });
 
   test("the trace it writes can be replayed", () => {
     expect(run(join(home, manifest.bin["numaheap"]!), "replay", "mine.trace.gz")).toMatch(/heap walk ok/);
@@ -76,9 +84,11 @@ function dependencies(path: string, seen = new Set<string>()): string[] {
   return importsOf(path).flatMap((name) => (name.startsWith(".") ? dependencies(join(dirname(path), name), seen) : [name]));
 }
 
-test("no dependency comes along with the heap; the values of topologies need one, traces Node", () => {
+test("no dependency comes along with the heap; values of topologies need one, a host two, traces Node", () => {
   expect(dependencies(join(home, "dist/index.js"))).toEqual([]);
   expect(new Set(dependencies(join(home, "dist/topology/index.js")))).toEqual(new Set(["valibot"]));
+  for (const entry of ["index", "hypervisor-worker", "guest-worker"])
+    expect(new Set(dependencies(join(home, `dist/host/${entry}.js`)))).toEqual(new Set(["comlink", "valibot"]));
   expect(dependencies(join(home, "dist/trace/index.js")).filter((name) => !name.startsWith("node:"))).toEqual([]);
 });
 
@@ -157,6 +167,17 @@ test.each([
     const trace: Trace = await readTrace("one.trace.gz");
     export { bytes, handle, srat, stats, trace, words };`;
   const ofThePlatform = `
+    import { attachHeap, Host, type HypervisorError, linux, type Vm } from "numaheap/host";
+    const host: Host = await Host.create({ hypervisor: "kvm", preset: "4-socket-ring" });
+    const vm: Vm = await host.boot({ guest: "freebsd", vcpus: 4, memory: 2 ** 26, mode: "first-touch" });
+    const hosted: NumaHeap = await vm.createHeap({ maximumBytes: "32MiB" });
+    hosted.addEventListener("topologychange", ({ epoch, vcpus }) => { const [first]: { vcpu: number; node: number }[] = [...vcpus]; return [epoch, first]; }, { once: true });
+    const task = await vm.guest.newTask({ vcpu: 0 });
+    const status: number = await task.calls.set_mempolicy(linux.MPOL_LOCAL, null, 0);
+    const nodes: number = await task.libnuma.numa_max_node();
+    const refused: HypervisorError["code"] = "NUMAHEAP_OVERCOMMIT";
+    const attached: NumaHeap = await attachHeap(hosted.handle(1));
+    export { attached, nodes, refused, status };
     const given = new WebAssembly.Memory({ initial: 1, maximum: 9, shared: true });
     const same: WebAssembly.Memory = (await NumaHeap.create({ memory: given })).memory;
     const module: WebAssembly.Module = handle.modules.heap;

@@ -6,7 +6,7 @@ import type { Connection, Delivery, Driver } from "../../src/guest/drivers/drive
 import type { PlatformChange, PlatformHandler, VirtualTopology } from "../../src/guest/platform.js";
 import type { Hypervisor, VmOptions } from "../../src/hypervisor/hypervisor.js";
 import { Kvm } from "../../src/hypervisor/kvm/kvm.js";
-import { isBacked } from "../../src/hypervisor/p2m.js";
+import { homeOf, isBacked } from "../../src/hypervisor/p2m.js";
 import { differences } from "../../src/hypervisor/truth.js";
 import type { VirtualMachine } from "../../src/hypervisor/vm.js";
 import { FRAME_BYTES } from "../../src/hypervisor/vm-layout.js";
@@ -164,7 +164,7 @@ export function audit(hypervisor: Hypervisor, promised = 0): void {
       const entry = vm.p2m.get(gfn);
       if (vm.tracker.frames[gfn] !== truth.frames[gfn])
         expect.fail(`frame ${gfn}: tracked on ${vm.tracker.frames[gfn]}, lies on ${truth.frames[gfn]}`);
-      if (inMemory[gfn] !== (isBacked(entry) ? 1 + hypervisor.frames.nodeOf(entry) : 0))
+      if (inMemory[gfn] !== 1 + (isBacked(entry) ? hypervisor.frames.nodeOf(entry) : homeOf(entry)))
         expect.fail(`frame ${gfn}: the truth in the memory is wrong`);
       if (!isBacked(entry)) continue;
       if (owned.has(entry) || !hypervisor.frames.isTaken(entry))

@@ -62,6 +62,8 @@ interface HeapEntry {
 
 /** Problems and deliveries that are kept for whoever asks. */
 const MOST_KEPT = 1000;
+/** Locks of a heap are held for a moment, unless their holder is dead. */
+const MOST_BUSY_MS = 10_000;
 /** Whoever held the kernel for so many milliseconds has died. */
 const LONGEST_HOLD_MS = 60_000;
 /** Milliseconds between two looks at what heaps did. */
@@ -110,10 +112,21 @@ export class GuestService {
     };
   }
 
-  /** Resolves when all that happened before is known to the kernel and its heaps, and the balloon can do no more for now. */
+  /**
+   * Resolves when all that happened before is known to the kernel and its heaps, and the balloon can do no more for now.
+   * @throws {GuestError} NUMAHEAP_HEAP_BUSY
+   */
   async settle(): Promise<void> {
+    const kernel = this.#kernel;
     await this.#driver!.settled();
-    while (!this.#kernel.settle()) await new Promise((resolve) => setTimeout(resolve, 1));
+    const start = performance.now();
+    while (!kernel.settle()) {
+      if (performance.now() - start > MOST_BUSY_MS) {
+        const message = `a heap has been out of reach for ${MOST_BUSY_MS} ms: has a thread died in it that nobody has registered or reaped?`;
+        throw new GuestError("NUMAHEAP_HEAP_BUSY", message);
+      }
+      await new Promise((resolve) => setTimeout(resolve, 1));
+    }
     await this.#kernel.balloon.idle();
     this.#flush();
   }

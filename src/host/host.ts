@@ -1,5 +1,6 @@
 // A host: a hypervisor in a thread of its own, and virtual machines on it, each with its kernel in another. Everything here is calls to those
-// threads; nothing is kept that they know better. An operation resolves when the guests concerned, and their heaps, know what it changed.
+// threads; nothing is kept that they know better. An operation resolves when the guests concerned, and their heaps, know what it changed; it is
+// rejected with NUMAHEAP_HEAP_BUSY, though done, where a heap cannot be told, for a dead thread has its locks.
 
 import * as Comlink from "comlink";
 import type { PlacementPolicy } from "../guest/platform.js";

@@ -3,6 +3,13 @@
 import { type AttachOptions, type HeapHandle, NumaHeap } from "../heap/numa-heap.js";
 import { subscribe, type SubscribeOptions } from "../notify/subscription.js";
 
+/** Heaps of this thread and what they were attached by. */
+const here = new Map<NumaHeap, HeapHandle>();
+
+/** Heaps of this thread, with the keys they know it by: those of these names. */
+export const heapsHere = (names: { has(name: string): boolean }): [NumaHeap, HeapHandle][] =>
+  [...here].filter(([, { name }]) => names.has(name));
+
 export interface AttachHeapOptions extends AttachOptions, SubscribeOptions {}
 
 /**
@@ -18,5 +25,7 @@ export async function attachHeap(handle: HeapHandle, options: AttachHeapOptions 
     heap.detach();
     throw error;
   }
+  here.set(heap, handle);
+  heap.addEventListener("detach", () => here.delete(heap), { once: true });
   return heap;
 }

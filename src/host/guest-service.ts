@@ -52,6 +52,12 @@ export interface TaskOptions extends Partial<Credentials> {
   readonly pid?: number;
 }
 
+/** A thread of a heap. */
+export interface HeapThread {
+  readonly owner: number;
+  readonly key: number;
+}
+
 interface HeapEntry {
   readonly heap: GuestHeap;
   readonly handle: HeapHandle;
@@ -281,11 +287,11 @@ export class GuestService {
   // ---- live migration
 
   /**
-   * Threads of heaps stand still, but for those of `mine`, which do already; then the driver hears no more.
+   * Threads of heaps stand still, but for those of `asleep`, which do already; then the driver hears no more.
    * @param othersStand threads that cannot be asked to stand still do that, too
    * @throws {GuestError} NUMAHEAP_CANNOT_STOP if a thread cannot be stopped: then all go on
    */
-  async suspend(memory: WebAssembly.Memory, mine: readonly number[], othersStand: boolean): Promise<void> {
+  async suspend(memory: WebAssembly.Memory, asleep: readonly HeapThread[], othersStand: boolean): Promise<void> {
     const resumptions: ((moved: boolean) => void)[] = [];
     this.#goOn = (moved) => {
       this.#goOn = undefined;
@@ -293,6 +299,7 @@ export class GuestService {
     };
     try {
       for (const { heap, switchboard } of this.#heaps.values()) {
+        const mine = asleep.filter(({ owner }) => owner === heap.owner).map(({ key }) => key);
         const asked = this.#toAsk(heap, switchboard.keys, mine, othersStand);
         resumptions.push(await switchboard.park(asked, memory).catch((cause: unknown) => cannotStop(heap.owner, String(cause), cause)));
       }

@@ -1,6 +1,16 @@
 // A host as its user has it: the hypervisor, each kernel and each application in a thread of its own.
 import { afterEach, describe, expect, test } from "vitest";
-import { type CpusetCalls, differences, freebsd, Host, type HostOptions, HypervisorError, linux, type Vm } from "../../dist/host/index.js";
+import {
+  attachHeap,
+  type CpusetCalls,
+  differences,
+  freebsd,
+  Host,
+  type HostOptions,
+  HypervisorError,
+  linux,
+  type Vm,
+} from "../../dist/host/index.js";
 import type { NumaHeap } from "../../dist/index.js";
 import { AppWorker, inNode } from "./workers.js";
 
@@ -133,6 +143,35 @@ describe.each(PAIRINGS)("$hypervisor, $guest", ({ hypervisor, guest }) => {
     expect((await host.freeMemory()).available).toBe(224 * MIB);
     expect((await other.freeMemory()).available).toBe(256 * MIB);
   });
+});
+
+test("all heaps of the thread that conducts go along, and answer busy on the way", async () => {
+  const host = await create({ hypervisor: "xen", ...FOUR });
+  const other = await create({ hypervisor: "xen", ...FOUR });
+  const vm = await host.boot({ vcpus: 4, memory: "32MiB" });
+  const [one, two] = [await vm.createHeap(), await vm.createHeap({ initialBytes: "1MiB", vcpu: 1 })];
+  const again = await attachHeap(one.handle(2), { mayBlock: false });
+  const heaps = [one, two, again];
+  const blocks = heaps.map((heap) => heap.alloc(Uint32Array, 3000));
+  blocks.forEach((block, i) => block.view.fill(i));
+  const answers: unknown[] = [];
+  const pause = (): Promise<() => void> => {
+    for (const heap of heaps) {
+      try {
+        answers.push(heap.malloc(10));
+      } catch (error) {
+        answers.push((error as { code: string }).code);
+      }
+    }
+    return Promise.resolve(() => {});
+  };
+  await host.migrateLive(vm, other, { pause });
+  expect(answers).toEqual(["NUMAHEAP_BUSY", "NUMAHEAP_BUSY", "NUMAHEAP_BUSY"]);
+  expect(heaps.every((heap) => heap.memory === vm.memory)).toBe(true);
+  expect(blocks.every((block, i) => block.view.every((word) => word === i))).toBe(true);
+  expect(heaps.every((heap) => heap.malloc(100) > 0)).toBe(true);
+  expect(await wrong(other, vm, two)).toEqual([]);
+  expect(await wrong(other, vm, one)).toEqual([]);
 });
 
 test("a thread that cannot be asked to stand still keeps its machine where it is, unless its owner stops it", async () => {
@@ -268,7 +307,7 @@ describe("errors arrive as what they are", () => {
       [() => host.migrateLive(vm, bad(null)), /^to: must be another host/],
       [() => vm.createHeap(bad({ vcpu: -1 })), /^createHeap.vcpu: must be/],
       [() => vm.createHeap({ vcpu: 4 }), /vcpu must be a whole number from 0 to 3/],
-      [() => vm.endHeap(bad({})), /^heap: must be one that/],
+      [() => vm.endHeap(bad({})), /^heap: must be one of this machine/],
       [() => vm.guest.newTask(bad({})), /^newTask.vcpu: is missing/],
       [() => vm.guest.newTask({ vcpu: 0, pid: 77 }), /no process 77/],
       [() => vm.guest.readFile(bad(7)), /^path: must be text/],

@@ -7,7 +7,7 @@ import { attachHeap, heapsHere } from "./attach.js";
 import type { GuestKind, GuestService } from "./guest-service.js";
 import type { HypervisorService } from "./hypervisor-service.js";
 import { Kernel } from "./kernel.js";
-import { checked, FramesSchema, HeapSchema } from "./options.js";
+import { checked, FramesSchema, HeapSchema, IndexSchema } from "./options.js";
 import type { ServiceThread } from "./thread.js";
 
 export interface HeapOptions {
@@ -98,12 +98,20 @@ export class Vm {
    */
   async endHeap(heap: NumaHeap): Promise<void> {
     const made = runningOf(this);
-    const name = heapsHere(made.heaps).find(([mine]) => mine === heap)?.[1].name;
-    if (name === undefined) throw new HypervisorError("NUMAHEAP_INVALID_ARGUMENT", "heap: must be one of this machine's, attached here");
-    const owner = made.heaps.get(name)!;
+    const [name, owner] = nameOf(made, heap);
     heap.detach();
     await made.thread.call((service) => service.endHeap(owner));
     made.heaps.delete(name);
+  }
+
+  /**
+   * Maps a heap's memory into the process of a task, at the addresses it has: so calls such as mbind and move_pages can name it.
+   * @throws {GuestError} NUMAHEAP_INVALID_ARGUMENT where another heap is mapped
+   */
+  async mapHeap(heap: NumaHeap, task: { readonly tid: number }): Promise<void> {
+    const made = runningOf(this);
+    const [[, owner], tid] = [nameOf(made, heap), checked(IndexSchema, task?.tid, "task.tid")];
+    await made.thread.call((service) => service.mapHeap(tid, owner));
   }
 
   /**
@@ -127,6 +135,13 @@ export class Vm {
     await made.thread.end();
     await made.hypervisor.call((service) => service.destroyVm(made.id));
   }
+}
+
+/** Name and owner of a heap of the machine, to which this thread is attached. */
+function nameOf({ heaps }: Running, heap: NumaHeap): [string, number] {
+  const name = heapsHere(heaps).find(([mine]) => mine === heap)?.[1].name;
+  if (name !== undefined) return [name, heaps.get(name)!];
+  throw new HypervisorError("NUMAHEAP_INVALID_ARGUMENT", "heap: must be one of this machine's, attached here");
 }
 
 /** Also where another thread holds a lock: that is over with the machine. */

@@ -1,7 +1,7 @@
 // What a thread asks of the heap beside memory: who it is, its policy, what went wrong.
 
 import { Heap, MAX_VCPUS, THREAD_WEIGHTS } from "./layout";
-import { EINVAL, epochSeen, heap, lastError, self, setError, theHeap, theThread, thread } from "./instance";
+import { EBUSY, EINVAL, epochSeen, heap, lastError, self, setError, theHeap, theThread, thread } from "./instance";
 import { flagsOf, nodeOfPage, pageOf } from "./page-map";
 import { POLICY_DEFAULT, POLICY_LOCAL, POLICY_WEIGHTED_INTERLEAVE, existingNodes } from "./policy";
 import { flushCache, returnCarry } from "./thread-cache";
@@ -23,8 +23,7 @@ export function setPolicy(mode: u32, mask: u32): i32 {
   record.mask = mask;
   record.credit = 0;
   observe();
-  if (returnCarry(thread)) flushCache(thread);
-  return 0;
+  return returnCarry(thread) && flushCache(thread) ? 0 : EBUSY;
 }
 
 /** Weight of `node` in this thread's weighted interleave, 1 to 255. */

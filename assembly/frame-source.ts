@@ -10,7 +10,7 @@
 import { Arena, Heap, PAGE_OWNED, PAGE_SHIFT, PAGE_TOUCHED } from "./layout";
 import { heap, theHeap, theThread, thread } from "./instance";
 import { RANK_PAGE_HEAP, acquire, release } from "./lock";
-import { arenaOf, setEntry, setFlags, setNodeOfPage } from "./page-map";
+import { arenaOf, hasRoom, setEntry, setFlags, setNodeOfPage } from "./page-map";
 import { anyRun, fileFree, freeRunAt, takeRange } from "./free-run";
 
 const FREE: u32 = 1;
@@ -24,15 +24,15 @@ const ONES: u64 = 0x0101_0101_0101_0101;
 const HIGH_BITS: u64 = 0x8080_8080_8080_8080;
 
 /** Claims `pages` adjacent frames on `node`, or a few more. False if a limit stands against it or the node has none. */
-export function growByFrames(node: u32, pages: u32): bool {
+export function growByFrames(node: u32, pages: u32, limit: u32): bool {
   const generous = pages + ((theHeap().ownedPages + pages) >> CLAIM_SHIFT);
-  return claimRun(node, generous) || (generous > pages && claimRun(node, pages));
+  return claimRun(node, generous, limit) || (generous > pages && claimRun(node, pages, limit));
 }
 
-function claimRun(node: u32, pages: u32): bool {
+function claimRun(node: u32, pages: u32, limit: u32): bool {
   const h = theHeap();
   const arena = changetype<Arena>(arenaOf(node));
-  if (h.ownedPages + pages > h.limitPages || (arena.limitPages != 0 && arena.ownedPages + pages > arena.limitPages)) return false;
+  if (h.ownedPages + pages > h.limitPages || !hasRoom(arenaOf(node), pages, limit)) return false;
   while (true) {
     const first = findFrames(node, pages);
     if (!first) return false;

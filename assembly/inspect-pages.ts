@@ -4,6 +4,7 @@
 import {
   CENTRAL_LISTS,
   LONG_BITS,
+  PAGE_FRESH,
   PAGE_LONG_HEADERS,
   PAGE_METADATA,
   PAGE_OWNED,
@@ -90,7 +91,7 @@ export function checkPages(): void {
 function checkFlags(page: u32, flags: u32): void {
   if (flags == 0) return;
   const headers = flags & (PAGE_SHORT_HEADERS | PAGE_LONG_HEADERS);
-  const known = PAGE_OWNED | PAGE_TOUCHED | PAGE_METADATA | PAGE_SHORT_HEADERS | PAGE_LONG_HEADERS;
+  const known = PAGE_OWNED | PAGE_TOUCHED | PAGE_METADATA | PAGE_SHORT_HEADERS | PAGE_LONG_HEADERS | PAGE_FRESH;
   const both = PAGE_SHORT_HEADERS | PAGE_LONG_HEADERS;
   if (
     (flags & ~known) != 0 ||

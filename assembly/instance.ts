@@ -21,6 +21,8 @@ export let epochSeen: u32 = 0;
 export let mayBlock: bool = false;
 /** Loads of a held lock before sleeping, or before giving up where sleeping is not allowed. */
 export let spins: u32 = 64;
+/** A lock was out of reach of the call under way. */
+export let missed: bool = false;
 /** errno of the last call, 0 = none. */
 export let lastError: i32 = 0;
 /** Kind of the last bad call, 0 = none (bad-call.ts). */
@@ -44,6 +46,10 @@ export function setHome(tag: u32, epoch: u32): void {
   homeTag = tag;
   listBase = thread + THREAD_CACHE + offsetof<CacheList>() - tag;
   epochSeen = epoch;
+}
+
+export function setMissed(value: bool): void {
+  missed = value;
 }
 
 export function setError(error: i32): void {
@@ -102,6 +108,11 @@ export function weightOf(t: usize, node: u32): u32 {
 }
 
 let random: u64 = 0x9e37_79b9_7f4a_7c15;
+
+/** Begins the sequence anew; the host gives true randomness. */
+export function seed(low: u32, high: u32): void {
+  random = ((<u64>high) << 32) | (low | 1);
+}
 
 /** The next of a xorshift sequence, for the hardened build's placement. */
 export function nextRandom(): u64 {

@@ -1,9 +1,23 @@
 // Blocks beyond the largest class: spans of whole pages, straight from the page heap.
 
-import { DEFERRED, Heap, KIND_LARGE, MAX_NODES, PAGE_SHIFT, PAGE_SIZE, PAGE_TOUCHED, PAGE_LIMIT, RemoteList, Span, Thread } from "./layout";
+import {
+  Arena,
+  DEFERRED,
+  Heap,
+  KIND_LARGE,
+  MAX_NODES,
+  PAGE_SHIFT,
+  PAGE_FRESH,
+  PAGE_SIZE,
+  PAGE_TOUCHED,
+  PAGE_LIMIT,
+  RemoteList,
+  Span,
+  Thread,
+} from "./layout";
 import { heap, nearest, remoteList, theHeap } from "./instance";
 import { RANK_PAGE_HEAP, acquire, release } from "./lock";
-import { addressOf, flagsOf, pageOf } from "./page-map";
+import { addressOf, flagsOf, hasRoom, pageOf } from "./page-map";
 import { fileFree } from "./free-run";
 import { makeArena } from "./metadata";
 import {
@@ -33,75 +47,73 @@ export function pagesFor(size: usize): u32 {
 }
 
 /** A block of `pages` pages on the nodes that thread `t` prefers, then on others it allows; 0 = none. */
-export function allocateLarge(t: usize, pages: u32, alignPages: u32, zero: bool): usize {
+export function allocateLarge(t: usize, pages: u32, alignPages: u32): usize {
   const record = changetype<Thread>(t);
   const target = nextTarget(t, 1);
   charge(record, 1);
   const allowed = allowedNodes(record);
-  if (!acquire(pageHeapLock(), RANK_PAGE_HEAP)) return 0;
-  let block: usize = 0;
   const want = pages + alignPages - 1;
-  if (want >= pages && want <= PAGE_LIMIT) {
-    // Growing keeps the block whole on its node, but only while there is not much free memory to be used up; and never one that is
-    // large beside the heap.
-    const owned = theHeap().ownedPages;
-    const spare = want <= owned >> 4 ? owned >> 3 : 0;
-    const growFirst = theHeap().freePages < want + spare || record.policy == POLICY_BIND;
-    if (isInterleaving(record)) block = cutOut(takeMixedPages(want, record.mask & allowed), want, pages, alignPages, MIXED, zero);
-    if (!block && ((allowed >> target) & 1) != 0) {
-      const page = takePages(target, want, growFirst);
-      if (page != 0 && isInterleaving(record)) spread(t, page, want);
-      block = cutOut(page, want, pages, alignPages, isInterleaving(record) ? MIXED : target, zero);
-    }
-    if (!block && record.policy != POLICY_BIND) block = cutOut(takeMixedPages(want, allowed), want, pages, alignPages, MIXED, zero);
-    for (let i: u32 = 0; i < MAX_NODES && !block; ++i) {
-      const node = nearest(t, i);
-      if ((allowed >> node) & 1) block = cutOut(takePages(node, want, true), want, pages, alignPages, node, zero);
-    }
+  if (want < pages || want > PAGE_LIMIT || !acquire(pageHeapLock(), RANK_PAGE_HEAP)) return 0;
+  // Growing keeps the block whole on its node, but only while there is not much free memory to be used up; and never one that is
+  // large beside the heap.
+  const owned = theHeap().ownedPages;
+  const spare = want <= owned >> 4 ? owned >> 3 : 0;
+  const growFirst = theHeap().freePages < want + spare || record.policy == POLICY_BIND;
+  let page: u32 = 0;
+  if (isInterleaving(record)) page = takeMixedPages(want, record.mask & allowed);
+  if (!page && ((allowed >> target) & 1) != 0) page = takePages(target, want, growFirst);
+  if (!page && record.policy != POLICY_BIND) page = takeMixedPages(want, allowed);
+  for (let i: u32 = 0; i < MAX_NODES && !page; ++i) {
+    const node = nearest(t, i);
+    if ((allowed >> node) & 1) page = takePages(node, want, true);
   }
-  if (block) {
-    record.largeAllocations += 1;
-    countNode(record, (changetype<Span>(spanAt(pageOf(block))).label >> 8) & 0xff, target, 1);
-  }
+  if (page != 0 && isInterleaving(record)) spread(t, page, want);
+  const block = cutOut(t, page, want, pages, alignPages, target);
   release(pageHeapLock(), RANK_PAGE_HEAP);
   return block;
 }
 
 /** A block of `pages` pages strictly on `node`; 0 = none. */
-export function allocateLargeOnNode(node: u32, pages: u32): usize {
+export function allocateLargeOnNode(t: usize, node: u32, pages: u32): usize {
   if (!acquire(pageHeapLock(), RANK_PAGE_HEAP)) return 0;
-  const block = cutOut(takePages(node, pages, true), pages, pages, 1, node, false);
+  const block = cutOut(t, takePages(node, pages, true), pages, pages, 1, node);
   release(pageHeapLock(), RANK_PAGE_HEAP);
   return block;
 }
 
-/** Stands for the node of pages that may lie on several. */
-const MIXED: u32 = MAX_NODES;
-
-/** Makes a span of `pages` pages, aligned, out of `have` taken ones of `node` and frees the others. */
-function cutOut(page: u32, have: u32, pages: u32, alignPages: u32, node: u32, zero: bool): usize {
+/** Makes a span of `pages` pages, aligned, out of `have` taken ones and frees the others; counts it. */
+function cutOut(t: usize, page: u32, have: u32, pages: u32, alignPages: u32, intended: u32): usize {
   if (!page) return 0;
   const start = (page + alignPages - 1) & ~(alignPages - 1);
   if (start > page) fileFree(page, start - page);
   const end = page + have;
   if (start + pages < end) fileFree(start + pages, end - start - pages);
-  if (zero) zeroTouched(start, pages);
-  return makeSpan(start, pages, labelOf(KIND_LARGE, node < MAX_NODES ? node : majority(start, start + pages), 0), 0) ? addressOf(start) : 0;
+  const node = majority(start, start + pages);
+  if (!makeSpan(start, pages, labelOf(KIND_LARGE, node, 0), 0)) return 0;
+  changetype<Thread>(t).largeAllocations += 1;
+  countNode(changetype<Thread>(t), node, intended, 1);
+  return addressOf(start);
 }
 
-/** Interleaves taken pages that nobody has touched: they lie where they are first used. */
+/**
+ * Interleaves taken pages that nobody has touched, within the limits of nodes: they lie where they are first used. Frames of a virtual
+ * machine lie where they do.
+ */
 function spread(t: usize, page: u32, pages: u32): void {
+  if (isDefined(GUEST_BUILD)) return;
   for (let i = page; i < page + pages; ++i) {
     const node = nextTarget(t, 1);
     charge(changetype<Thread>(t), 1);
-    if ((flagsOf(i) & PAGE_TOUCHED) == 0 && makeArena(node) != 0) placePage(i, node);
+    const arena = makeArena(node);
+    if ((flagsOf(i) & PAGE_TOUCHED) == 0 && arena != 0 && hasRoom(arena, 1, changetype<Arena>(arena).limitPages)) placePage(i, node);
   }
 }
 
-/** Zeroes those pages that somebody may have written to: fresh memory is zero. */
-function zeroTouched(page: u32, pages: u32): void {
+/** Zeroes those pages of a new block that somebody has written to before: fresh memory is zero. Without a lock: they are this thread's alone. */
+export function zeroTouched(block: usize, pages: u32): void {
+  const page = pageOf(block);
   for (let i = page; i < page + pages; ++i) {
-    if (flagsOf(i) & PAGE_TOUCHED) memory.fill(addressOf(i), 0, PAGE_SIZE);
+    if ((flagsOf(i) & PAGE_FRESH) == 0) memory.fill(addressOf(i), 0, PAGE_SIZE);
   }
 }
 

@@ -113,7 +113,7 @@ export class Heap {
 
   // -- cache line 3
   reapLock: u32;
-  /** Atomic counters of bad calls, by kind (see errors.ts). */
+  /** Atomic counters of bad calls, by kind (bad-call.ts). */
   badCalls0: u32;
   badCalls1: u32;
   badCalls2: u32;
@@ -295,14 +295,14 @@ export class Thread {
   /** Node of the vCPU this thread runs on. */
   node: u32;
   vcpu: u32;
-  flags: u32;
+  unused: u32;
   epoch: u32;
   /** Atomic: blocks in hand, a chain that ends at 0 or at carryEnd. */
   carry: u32;
   carryEnd: u32;
   /** Atomic: lock this thread may be asleep on. */
   waiting: u32;
-  /** Policy (topology.ts). */
+  /** Policy (policy.ts). */
   policy: u32;
   mask: u32;
   cursor: u32;
@@ -314,7 +314,7 @@ export class Thread {
   ticks: u32;
   /** Ranks of the locks held (debug build). */
   held: u32;
-  /** Node whose blocks are cached: where the policy would allocate first. */
+  /** Node whose blocks are cached: where the policy allocates first. */
   home: u32;
   // counters, advanced on slow paths; read by anybody when quiescent
   refills: u64;
@@ -337,7 +337,7 @@ export const THREAD_SIZE: u32 = (THREAD_REMOTE + (MAX_NODES + 1) * 8 + 63) & ~63
 /** The thread may sleep on a lock (false on a browser's main thread). */
 export const THREAD_MAY_BLOCK: u32 = 1;
 
-/** State of a thread slot: low byte of its u64; then 24 bits of generation; the high word is the owner's key. */
+/** State of a thread slot: low byte of its u64; then 16 bits of generation; the high word is the owner's key. */
 export const SLOT_FREE: u32 = 0;
 export const SLOT_ATTACHED: u32 = 1;
 export const SLOT_DEAD: u32 = 2;
@@ -372,3 +372,5 @@ export const PAGE_TOUCHED: u8 = 2;
 export const PAGE_METADATA: u8 = 4;
 export const PAGE_SHORT_HEADERS: u8 = 8;
 export const PAGE_LONG_HEADERS: u8 = 16;
+/** Of a page in use: nobody had written to it when its span was made. */
+export const PAGE_FRESH: u8 = PAGE_TOUCHED << 4;

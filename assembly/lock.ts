@@ -2,7 +2,7 @@
 // it over once the holder's death is confirmed (reap.ts).
 
 import { Thread } from "./layout";
-import { mayBlock, self, spins, thread, theThread } from "./instance";
+import { mayBlock, self, setMissed, spins, thread, theThread } from "./instance";
 
 // The lock order: a thread takes only locks of higher rank than those it holds; two centrals are held
 // together only by rebind (same class, lower node first).
@@ -33,7 +33,10 @@ function acquireSlowNoInline(lock: usize): bool {
   for (let i: u32 = 0; i < spins; ++i) {
     if (atomic.load<u32>(lock) == 0 && atomic.cmpxchg<u32>(lock, 0, word) == 0) return true;
   }
-  if (!mayBlock) return false;
+  if (!mayBlock) {
+    setMissed(true);
+    return false;
+  }
   // Others may sleep too, and this thread cannot know: once it has slept it holds the lock as contended.
   word |= 1;
   const record = thread;

@@ -14,16 +14,17 @@ import {
   lastError,
   lengthOf,
   listBase,
-  mayBlock,
+  missed,
   self,
   setError,
+  setMissed,
   theHeap,
   thread,
 } from "./instance";
 import { FINE, MAX_SMALL, CLASSES, classInfo, classOf, classOfFine } from "./size-class";
 import { classOfTag, nodeOfTag, tagFor, tagOf } from "./page-map";
 import { countNode, drainNode, fetch, flushCache, freeRemote, overflow, refill, returnCarry } from "./thread-cache";
-import { allocateLarge, allocateLargeOnNode, freeDeferred, freeLarge, largeSpan, pagesFor, resizeLarge } from "./large";
+import { allocateLarge, allocateLargeOnNode, freeDeferred, freeLarge, largeSpan, pagesFor, resizeLarge, zeroTouched } from "./large";
 import { releaseFrames } from "./frame-source";
 import { observe } from "./topology";
 import { MISALIGNED, reportBadCall } from "./bad-call";
@@ -75,6 +76,7 @@ function mallocSlowNoInline(size: usize): usize {
 /** Sees topology changes; false if the instance is not attached. */
 function enter(): bool {
   if (self == 0) return false;
+  setMissed(false);
   if (atomic.load<u32>(heap, offsetof<Heap>("epoch")) != epochSeen) observe();
   return true;
 }
@@ -83,8 +85,7 @@ function mallocSmall(c: u32): usize {
   if (!enter()) return fail(EINVAL);
   const list = cacheList(thread, c);
   if (lengthOf(list) == 0 && !refill(thread, c)) {
-    if (!mayBlock) return fromReserve(c);
-    if (!reclaim() || !refill(thread, c)) return fail(ENOMEM);
+    if (!reclaim() || !refill(thread, c)) return missed ? fromReserve(c) : fail(ENOMEM);
   }
   return pop(list);
 }
@@ -100,6 +101,11 @@ function fail(error: i32): usize {
   return 0;
 }
 
+/** There is no memory, or a lock was out of reach of a thread that may not sleep. */
+function failed(): usize {
+  return fail(missed ? EBUSY : ENOMEM);
+}
+
 /** Locks are out of reach and waiting is not allowed: a cached block of a larger class will do. */
 function fromReserve(c: u32): usize {
   for (let larger = c + 1; larger < min<u32>(CLASSES, c + RESERVE_CLASSES); ++larger) {
@@ -111,7 +117,7 @@ function fromReserve(c: u32): usize {
 
 /** Memory is exhausted: everything cached that can be reached goes back to the page heap. */
 function reclaim(): bool {
-  if (!freeDeferred(thread) || !returnCarry(thread) || !flushCache(thread)) return false;
+  if (missed || !freeDeferred(thread) || !returnCarry(thread) || !flushCache(thread)) return false;
   for (let node: u32 = 0; node < MAX_NODES; ++node) if (!drainNode(thread, node)) return false;
   return true;
 }
@@ -126,9 +132,11 @@ function allocate(size: usize, alignPages: u32, zero: bool): usize {
   if (size > MAX_SIZE) return fail(ENOMEM);
   freeDeferred(thread);
   const pages = pagesFor(size);
-  let block = allocateLarge(thread, pages, alignPages, zero);
-  if (!block && mayBlock && reclaim()) block = allocateLarge(thread, pages, alignPages, zero);
-  return block ? block : fail(mayBlock ? ENOMEM : EBUSY);
+  let block = allocateLarge(thread, pages, alignPages);
+  if (!block && reclaim()) block = allocateLarge(thread, pages, alignPages);
+  if (!block) return failed();
+  if (zero) zeroTouched(block, pages);
+  return block;
 }
 
 function freeSlowNoInline(block: usize): void {
@@ -138,7 +146,7 @@ function freeSlowNoInline(block: usize): void {
   if (block & 7) return reportBadCall(MISALIGNED);
   const node = nodeOfTag(tag);
   const c = classOfTag(tag);
-  if (node == changetype<Thread>(thread).home) overflow(thread, c, block);
+  if (node == nodeOfTag(homeTag)) overflow(thread, c, block);
   else freeRemote(thread, node, c, block);
 }
 
@@ -158,7 +166,11 @@ export function calloc(count: usize, size: usize): usize {
 export function malloc_usable_size(block: usize): usize {
   if (block == 0) return 0;
   const tag = tagOf(block);
-  if (tag) return classInfo(classOfTag(tag)).size;
+  if (tag) {
+    if ((block & 7) == 0) return classInfo(classOfTag(tag)).size;
+    reportBadCall(MISALIGNED);
+    return 0;
+  }
   const header = largeSpan(block);
   return header ? (<usize>changetype<Span>(header).pages) << PAGE_SHIFT : 0;
 }
@@ -232,22 +244,23 @@ export function malloc_trim(pad: usize): i32 {
   return theHeap().freePages > before ? 1 : 0;
 }
 
-/** A block on `node` and no other. */
+/** A block on `node` or none. Of a small one the span is on `node`: a page of it that moved alone may lie elsewhere. */
 export function mallocOnNode(size: usize, node: u32): usize {
   if (!enter() || node >= theHeap().nodes) return fail(EINVAL);
   if (size > MAX_SIZE) return fail(ENOMEM);
   let block = takeOnNode(size, node);
-  if (!block && mayBlock && reclaim()) block = takeOnNode(size, node);
-  return block ? block : fail(mayBlock ? ENOMEM : EBUSY);
+  if (!block && reclaim()) block = takeOnNode(size, node);
+  return block ? block : failed();
 }
 
 function takeOnNode(size: usize, node: u32): usize {
   const t = thread;
-  if (size > MAX_SMALL) return allocateLargeOnNode(node, pagesFor(size));
+  if (size > MAX_SMALL) return allocateLargeOnNode(t, node, pagesFor(size));
   if (!fetch(t, classOf(size), node, 1)) return 0;
   const record = changetype<Thread>(t);
   // A batch may have come instead of one block: the others go back.
   const block = <usize>record.carry;
+  record.refilledBlocks += 1;
   countNode(record, node, node, 1);
   const rest = load<u32>(block);
   atomic.store<u32>(t, rest == record.carryEnd ? 0 : rest, offsetof<Thread>("carry"));

@@ -24,7 +24,7 @@ function takePage(): u32 {
   let page = takeMetadataPage();
   const nodes = theHeap().nodes;
   for (let node: u32 = 0; node < nodes && !page; ++node) {
-    if (arenaOf(node) && grow(node, 1)) page = takeMetadataPage();
+    if (arenaOf(node) && grow(node, 1, 0)) page = takeMetadataPage();
   }
   return page;
 }

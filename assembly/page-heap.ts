@@ -79,13 +79,18 @@ export function placePage(page: u32, node: u32): void {
   changetype<Arena>(arenaOf(node)).ownedPages += 1;
 }
 
+/** Most pages `node` may own for the program's sake, 0 = no limit. Metadata is nobody's: no node's limit binds it. */
+function limitOf(node: u32): u32 {
+  return changetype<Arena>(arenaOf(node)).limitPages;
+}
+
 /** `pages` adjacent free pages on `node`, off the lists; 0 = none. Growth is the last resort if `growable`. */
 export function takePages(node: u32, pages: u32, growable: bool): u32 {
   if (!makeArena(node)) return 0;
   let page = takeRun(node, pages);
   // Somebody else's growth may part ours from the free pages it was to lengthen: then once more.
   for (let i = 0; i < 3 && !page && growable; ++i) {
-    if (!grow(node, pages)) return 0;
+    if (!grow(node, pages, limitOf(node))) return 0;
     page = takeRun(node, pages);
   }
   return page;
@@ -119,7 +124,7 @@ export function makeSpan(page: u32, pages: u32, label: u32, blocks: u32): usize 
 }
 
 function touch(page: u32, pages: u32): void {
-  for (let i = page; i < page + pages; ++i) setFlags(i, PAGE_OWNED | PAGE_TOUCHED);
+  for (let i = page; i < page + pages; ++i) setFlags(i, PAGE_OWNED | PAGE_TOUCHED | ((~flagsOf(i) & PAGE_TOUCHED) << 4));
 }
 
 function setEntries(header: usize, label: u32): void {
@@ -176,7 +181,7 @@ export function extendSpan(header: usize, pages: u32): bool {
   const node = nodeOfLabel(span.label);
   const after = freeRunAt(end);
   if (after != 0 && nodeOfPage(end) != node) return false;
-  if (after < more && (end + after < endOfPages() || !grow(node, more))) return false;
+  if (after < more && (end + after < endOfPages() || !grow(node, more, limitOf(node)))) return false;
   if (freeRunAt(end) < more || nodeOfPage(end) != node) return false;
   takeRange(end, more);
   touch(end, more);

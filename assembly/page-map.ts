@@ -3,6 +3,7 @@
 
 import {
   ARENAS,
+  Arena,
   LEAF_ENTRIES,
   LEAF_FLAGS,
   LEAF_NODES,
@@ -128,4 +129,9 @@ export function setNodeOfPage(page: u32, node: u32): void {
 /** Address of the Arena of `node`, 0 if it has none yet. */
 export function arenaOf(node: u32): usize {
   return atomic.load<u32>(heap + ((<usize>node) << 2), ARENAS);
+}
+
+/** Whether the node of `arena` may own `pages` (at least one) more under `limit`; 0, no limit, becomes the largest by the subtraction. */
+export function hasRoom(arena: usize, pages: u32, limit: u32): bool {
+  return changetype<Arena>(arena).ownedPages + pages - 1 <= limit - 1;
 }

@@ -17,7 +17,7 @@ import {
   ROOT,
 } from "./layout";
 import { heap, theHeap } from "./instance";
-import { addressOf, arenaOf, isOwnedLeaf, leafOf, nodeOfPage, setEntry } from "./page-map";
+import { addressOf, arenaOf, hasRoom, isOwnedLeaf, leafOf, nodeOfPage, setEntry } from "./page-map";
 import { fileFree, freeRunEndingAt, takeRun } from "./free-run";
 import { growByFrames, recoverFrames } from "./frame-source";
 
@@ -26,12 +26,11 @@ const GROWTH_SHIFT: u32 = 7;
 
 /**
  * Grows the memory so that `node` has `pages` more adjacent free pages, counting those at the end of the memory.
- * False if a limit of the heap, the node or the memory stands against it.
+ * False if a limit of the heap, the memory or the node stands against it; `limit` is the node's, 0 = none.
  */
-export function grow(node: u32, pages: u32): bool {
-  if (isDefined(GUEST_BUILD)) return growByFrames(node, pages);
+export function grow(node: u32, pages: u32, limit: u32): bool {
+  if (isDefined(GUEST_BUILD)) return growByFrames(node, pages, limit);
   const h = theHeap();
-  const arena = changetype<Arena>(arenaOf(node));
   const before = <u32>memory.size() * PAGES_PER_GROWTH;
   const tail = freeRunEndingAt(before - 1);
   const joined = tail != 0 && tail < pages && nodeOfPage(before - 1) == node;
@@ -41,7 +40,7 @@ export function grow(node: u32, pages: u32): bool {
   for (let i = 0; i < 2; ++i) {
     const count = roundUp(i == 0 ? generous : want);
     const owned = h.ownedPages + count;
-    if (owned <= h.limitPages && owned >= count && (arena.limitPages == 0 || arena.ownedPages + count <= arena.limitPages)) {
+    if (owned <= h.limitPages && hasRoom(arenaOf(node), count, limit)) {
       h.growBefore = before;
       h.growNode = node;
       h.growGot = 0;

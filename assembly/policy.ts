@@ -30,29 +30,29 @@ export function distanceOf(from: u32, to: u32): u32 {
   return atomic.load<u8>(heap + from * MAX_NODES + to, DISTANCES);
 }
 
-/** Where the thread allocates first: the nearest node of its mask, if its policy has one. Its order of nodes is written. */
-export function homeOf(t: usize): u32 {
-  const record = changetype<Thread>(t);
-  const mask = record.mask & existingNodes();
-  let home = record.node;
-  if (mask != 0 && !isInterleaving(record)) {
-    // Nodes may come and go meanwhile: the search is bounded.
-    for (let i: u32 = 0; i < MAX_NODES && ((mask >> (home = nearest(t, i))) & 1) == 0;) ++i;
-  }
-  return home;
+/** Where the thread allocates first, unless it interleaves. Its order of nodes is written. */
+export function homeOf(record: Thread): u32 {
+  return isInterleaving(record) ? record.node : nearest(changetype<usize>(record), 0);
 }
 
-/** Writes the record's order of nodes: by distance from its own, then by number; those that do not exist come last. */
+/** Whether freed blocks of its home may serve the thread again: not where each block has its turn, nor where the policy forbids the node. */
+export function cachesHome(record: Thread): bool {
+  return !isInterleaving(record) && ((allowedNodes(record) >> record.home) & 1) != 0;
+}
+
+/** Writes the record's order of nodes: its policy's before others, then by distance from its own, then by number; those that do not exist come last. */
 export function writeOrder(t: usize): void {
-  const node = changetype<Thread>(t).node;
-  const nodes = atomic.load<u32>(heap, offsetof<Heap>("nodes"));
-  let left: u32 = -1;
+  const record = changetype<Thread>(t);
+  let left = existingNodes();
   for (let i: u32 = 0; i < MAX_NODES; ++i) {
+    // The nodes to choose from; all others at last.
+    let from = left & record.mask;
+    if (from == 0) from = left;
     let next = i;
     let best: u32 = -1;
-    for (let n: u32 = 0; n < nodes; ++n) {
-      if (((left >> n) & 1) == 0) continue;
-      const distance: u32 = n == node ? 0 : distanceOf(node, n);
+    for (let n: u32 = 0; n < MAX_NODES; ++n) {
+      if (((from >> n) & 1) == 0) continue;
+      const distance: u32 = n == record.node ? 0 : distanceOf(record.node, n);
       if (distance < best) {
         best = distance;
         next = n;
@@ -66,8 +66,7 @@ export function writeOrder(t: usize): void {
 /** The node the next `want` blocks (pages, where a large one is interleaved) should come from. Whoever takes some says so by `charge`. */
 export function nextTarget(t: usize, want: u32): u32 {
   const record = changetype<Thread>(t);
-  if (!isInterleaving(record)) return record.home;
-  const mask = record.mask & existingNodes();
+  const mask = isInterleaving(record) ? record.mask & existingNodes() : 0;
   if (mask == 0) return record.home;
   if (record.credit == 0 || ((mask >> record.cursor) & 1) == 0) {
     do record.cursor = (record.cursor + 1) & (MAX_NODES - 1);

@@ -44,7 +44,7 @@ import {
 } from "./instance";
 import { RANK_CENTRAL, RANK_PAGE_HEAP, RANK_QUEUE, RANK_REAP, RANK_TOPOLOGY, acquire, release } from "./lock";
 import { CLASSES } from "./size-class";
-import { arenaOf, pageOf, tagFor, tagOf } from "./page-map";
+import { arenaOf, pageOf, tagOf } from "./page-map";
 import { assertEmpty } from "./invariants";
 import { metadata } from "./metadata";
 import { rebuildPageHeap, releaseSpan, spanAt } from "./page-heap";
@@ -108,7 +108,6 @@ export function attach(base: usize, key: u32, vcpu: u32, flags: u32): u32 {
     memory.fill(record, 0, THREAD_SIZE);
     const t = changetype<Thread>(record);
     t.vcpu = vcpu;
-    t.flags = flags;
     for (let c: u32 = 0; c < MAX_CLASSES; ++c) store<u32>(cacheList(record, c), <u32>sentinel());
     // Last: a record of nobody is not looked into.
     atomic.store<u32>(record, slot + 1);
@@ -132,9 +131,8 @@ export function resume(base: usize, key: u32, flags: u32): u32 {
     setError(EINVAL);
     return 0;
   }
-  const record = recordOf(found - 1);
-  bindThread(record, found, (flags & THREAD_MAY_BLOCK) != 0);
-  setHome(tagFor(changetype<Thread>(record).home, 1), changetype<Thread>(record).epoch);
+  bindThread(recordOf(found - 1), found, (flags & THREAD_MAY_BLOCK) != 0);
+  observe();
   setError(0);
   return found;
 }

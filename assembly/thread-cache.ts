@@ -87,12 +87,11 @@ function giveBack(t: usize, c: u32, count: u32): bool {
   const info = classInfo(c);
   const list = cacheList(t, c);
   const central = centralOf(record.home, c);
-  const whole = count == info.batch && count > 1 && central != 0 && allOf(load<u32>(list), count, tagFor(record.home, c));
   detach(t, list, count);
-  if (whole) {
+  if (count == info.batch && count > 1 && central != 0) {
     if (!acquire(central, RANK_CENTRAL)) return false;
-    const put = hasTransferRoom(central, info);
-    if (put) {
+    // Under the lock, no rebind takes blocks of this list to another.
+    if (hasTransferRoom(central, info) && allOf(record.carry, count, tagFor(record.home, c))) {
       cut(record.carry, count);
       putBatch(central, t);
     } else {

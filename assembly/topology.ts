@@ -15,7 +15,7 @@ import {
   Thread,
   VCPU_NODE,
 } from "./layout";
-import { EBUSY, EINVAL, ENOMEM, heap, self, setHome, theHeap, thread } from "./instance";
+import { EBUSY, EINVAL, ENOMEM, NO_HOME, heap, self, setHome, theHeap, thread } from "./instance";
 import { RANK_CENTRAL, RANK_PAGE_HEAP, RANK_TOPOLOGY, acquire, release } from "./lock";
 import { endOfPages, flagsOf, nodeOfPage, tagFor } from "./page-map";
 import { fileRun, freeRunAt, freeRunCovering, remove } from "./free-run";
@@ -35,7 +35,7 @@ import {
 } from "./page-heap";
 import { OUT_OF_REACH, adopt, centralOf, disown, makeCentral } from "./central";
 import { drainVanished, emptyTransferCache, sortOut } from "./thread-cache";
-import { homeOf, writeOrder } from "./policy";
+import { cachesHome, homeOf, writeOrder } from "./policy";
 
 /** Pages re-filed under one hold of the page heap's lock. */
 const REFILE_PAGES: u32 = 64;
@@ -59,9 +59,9 @@ export function observe(): void {
     writeOrder(t);
     if ((sequence & 1) == 0 && atomic.load<u32>(heap, offsetof<Heap>("sequence")) == sequence) break;
   }
-  record.home = homeOf(t);
+  record.home = homeOf(record);
   record.epoch = epoch;
-  setHome(tagFor(record.home, 1), epoch);
+  setHome(cachesHome(record) ? tagFor(record.home, 1) : NO_HOME, epoch);
   sortOut(t);
 }
 
@@ -184,27 +184,23 @@ function movePages(first: u32, end: u32, node: u32): i32 {
   const arena = makeArena(node);
   let page = first;
   while (page < end && arena != 0) {
-    // Only the first page can lie within a run; of a large block, the others are not to be looked back from.
-    const start = page == first || freeRunAt(page) != 0 ? freeRunCovering(page) : 0;
-    const from = start ? nodeOfPage(start) : 0;
     let stop = page + 1;
-    if (start != 0 && from != node) {
-      const length = freeRunAt(start);
-      stop = min<u32>(start + length, end);
-      remove(start, length, from);
-      for (let i = page; i < stop; ++i) placePage(i, node);
-      h.pagesMoved += stop - page;
-      if (page > start) fileRun(start, page - start, from);
-      if (start + length > stop) fileRun(stop, start + length - stop, from);
-      fileRun(page, stop - page, node);
-    } else if (start) {
-      stop = min<u32>(start + freeRunAt(start), end);
-    } else if (flagsOf(page) & PAGE_OWNED) {
-      if (nodeOfPage(page) != node) {
-        placePage(page, node);
-        h.pagesMoved += 1;
+    const from = nodeOfPage(page);
+    if ((flagsOf(page) & PAGE_OWNED) != 0 && from != node) {
+      // A run that began before lies on one node: behind a page that has just been moved there is none, and nothing is to be looked back for.
+      const start = freeRunAt(page) != 0 || nodeOfPage(page - 1) == from ? freeRunCovering(page) : 0;
+      if (start) {
+        const length = freeRunAt(start);
+        stop = min<u32>(start + length, end);
+        remove(start, length, from);
+        if (page > start) fileRun(start, page - start, from);
+        if (start + length > stop) fileRun(stop, start + length - stop, from);
+      } else {
         h.pagesMovedInUse += 1;
       }
+      for (let i = page; i < stop; ++i) placePage(i, node);
+      h.pagesMoved += stop - page;
+      if (start) fileRun(page, stop - page, node);
     }
     page = stop;
   }

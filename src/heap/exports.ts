@@ -5,6 +5,8 @@ export interface HeapExports {
   detach(): number;
   /** Of heap.guest.wasm only. */
   resume?(base: number, key: number, flags: number): number;
+  /** Of heap.hardened.wasm only: 64 random bits for its placement. */
+  seed?(low: number, high: number): void;
   reap(key: number): number;
   malloc(size: number): number;
   free(ptr: number): void;

@@ -55,7 +55,7 @@ export interface FramesOptions extends AttachOptions {
 export interface AttachOptions {
   /**
    * This thread may sleep while another holds a lock. Default: it may, unless it is a browser's page. A thread that may not is told
-   * NUMAHEAP_BUSY (errno 10) instead, also when no memory is left. A thread that sleeps hears of no worker's death, so one that is to
+   * NUMAHEAP_BUSY (errno 10) instead. A thread that sleeps hears of no worker's death, so one that is to
    * free, allocate or change the topology while workers it registered may be terminated must not: the lock may be the dead worker's.
    */
   mayBlock?: boolean;
@@ -195,6 +195,8 @@ export class NumaHeap extends EventTarget implements Disposable {
     }
     const instance = await WebAssembly.instantiate(handle.modules.heap, { env: { memory: handle.memory } });
     const exports = instance.exports as unknown as HeapExports;
+    const [low = 0, high = 0] = crypto.getRandomValues(new Uint32Array(2));
+    exports.seed?.(low, high);
     // Two threads of one key could not be told apart when one of them dies.
     const claimed = new Int32Array(handle.claimed);
     if (Atomics.exchange(claimed, 0, 1) !== 0) {

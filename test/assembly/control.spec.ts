@@ -1,7 +1,7 @@
 // What a thread asks of the heap beside memory: who and where it is, its policy, what went wrong.
 
 import { MAX_VCPUS, PAGE_SIZE } from "../../assembly/layout";
-import { EINVAL, ENOMEM, cacheList, lengthOf, self, theThread, thread, weightOf } from "../../assembly/instance";
+import { EINVAL, ENOMEM, cacheList, lengthOf, self, theThread, thread, weightOf, EBUSY } from "../../assembly/instance";
 import { classOf } from "../../assembly/size-class";
 import { free, malloc } from "../../assembly/malloc";
 import {
@@ -15,7 +15,8 @@ import {
 import { detach } from "../../assembly/reap";
 import { setNodes, setVcpuNode } from "../../assembly/topology";
 import { epoch, errno, moveThread, nodeOf, setPolicy, setWeight, settle, threadId, threadNode } from "../../assembly/control";
-import { BASE, END, KEY, another, become, expectOnly, expectSound, fresh, freshSpread } from "./rig";
+import { BASE, END, KEY, another, become, expectOnly, expectSound, fresh, freshSpread, ELSEWHERE, allowBlocking } from "./rig";
+import { centralOf } from "../../assembly/central";
 
 describe("errno", () => {
   it("is that of the last failed call, once", () => {
@@ -134,6 +135,18 @@ describe("a policy", () => {
     expect<u32>(lengthOf(cacheList(thread, classOf(100)))).toBe(0);
     expect<i32>(nodeOf(malloc(100))).toBe(2);
     expectSound();
+  });
+
+  it("a policy whose cached blocks cannot go back yet says EBUSY", () => {
+    fresh();
+    free(malloc(100));
+    allowBlocking(false);
+    const central = centralOf(0, classOf(100));
+    atomic.store<u32>(central, ELSEWHERE);
+    expect<i32>(setPolicy(POLICY_PREFERRED, 1 << 1)).toBe(EBUSY);
+    atomic.store<u32>(central, 0);
+    expect<i32>(setPolicy(POLICY_PREFERRED, 1 << 1)).toBe(0);
+    expectOnly([]);
   });
 });
 

@@ -57,8 +57,7 @@ function recoverAndRebuild(): void {
 
 function grow(node: u32, pages: u32): bool {
   lock();
-  makeArena(node);
-  const grown = growByFrames(node, pages);
+  const grown = growByFrames(node, pages, changetype<Arena>(makeArena(node)).limitPages);
   unlock();
   return grown;
 }

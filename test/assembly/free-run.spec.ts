@@ -122,7 +122,7 @@ describe("free runs", () => {
 describe("free runs at the end of the memory", () => {
   it("are cut from the front for a few pages, from the end for many", () => {
     freshGrowing();
-    expect<bool>(grow(0, 200)).toBe(true);
+    expect<bool>(grow(0, 200, 0)).toBe(true);
     const end = endOfPages();
     const length = freeRunEndingAt(end - 1);
     const many = takeRun(0, 150);

@@ -1,15 +1,15 @@
 // Large blocks: whole pages, aligned, resized where they are, mixed of several nodes, and frees that are put off.
 
-import { DEFERRED, Heap, KIND_LARGE, PAGE_LIMIT, PAGE_SIZE, PAGE_TOUCHED, RemoteList, Span } from "../../assembly/layout";
+import { DEFERRED, Heap, KIND_LARGE, PAGE_LIMIT, PAGE_SIZE, PAGE_TOUCHED, RemoteList, Span, Arena } from "../../assembly/layout";
 import { EBUSY, ENOMEM, heap, remoteList, theHeap, theThread, thread } from "../../assembly/instance";
 import { MAX_SMALL } from "../../assembly/size-class";
-import { flagsOf, nodeOfPage, pageOf } from "../../assembly/page-map";
+import { flagsOf, nodeOfPage, pageOf, arenaOf } from "../../assembly/page-map";
 import { makeArena } from "../../assembly/metadata";
 import { labelOf, loadLabel, spanAt } from "../../assembly/page-heap";
 import { allocateLarge, allocateLargeOnNode, freeDeferred, largeSpan, pagesFor, resizeLarge } from "../../assembly/large";
-import { calloc, free, malloc, malloc_usable_size, memalign, realloc } from "../../assembly/malloc";
+import { calloc, free, malloc, malloc_usable_size, memalign, realloc, mallocOnNode } from "../../assembly/malloc";
 import { POLICY_BIND, POLICY_INTERLEAVE } from "../../assembly/policy";
-import { rebind } from "../../assembly/topology";
+import { rebind, setNodeLimit } from "../../assembly/topology";
 import { errno, nodeOf, setPolicy, settle } from "../../assembly/control";
 import { takeBadCall } from "../../assembly/bad-call";
 import {
@@ -83,8 +83,8 @@ describe("a large block", () => {
     expect<usize>(memalign(1 << 22, 100_000)).toBe(0);
     expect<i32>(errno()).toBe(ENOMEM);
     expect<usize>(memalign(0x8000_0000, 100_000)).toBe(0);
-    expect<usize>(allocateLarge(thread, PAGE_LIMIT, PAGE_LIMIT, false)).toBe(0);
-    expect<usize>(allocateLarge(thread, -1, 2, false)).toBe(0);
+    expect<usize>(allocateLarge(thread, PAGE_LIMIT, PAGE_LIMIT)).toBe(0);
+    expect<usize>(allocateLarge(thread, -1, 2)).toBe(0);
     expectEmpty();
   });
 });
@@ -114,6 +114,18 @@ describe("calloc", () => {
     const again = calloc(theHeap().freePages, PAGE_SIZE);
     expect<u8>(load<u8>(END - 1)).toBe(0);
     expectOnly([again]);
+  });
+
+  it("calloc zeroes what was used before, in a block that is partly new", () => {
+    fresh();
+    makeHeaders();
+    const used = malloc(100_000);
+    memory.fill(used, 0xff, 100_000);
+    free(used);
+    const block = calloc(1, 300_000);
+    expect<usize>(block).toBe(used);
+    for (let i: usize = 0; i < 300_000; ++i) check(load<u8>(block + i) == 0, "not zero");
+    expectOnly([block]);
   });
 });
 
@@ -204,10 +216,10 @@ describe("large blocks of several nodes", () => {
   it("are refused where the node is strict", () => {
     freshSpread();
     setStripes();
-    expect<usize>(allocateLargeOnNode(0, 40)).toBe(0);
+    expect<usize>(allocateLargeOnNode(thread, 0, 40)).toBe(0);
     expect<i32>(setPolicy(POLICY_BIND, 0b0001)).toBe(0);
     expect<usize>(malloc(40 * PAGE_SIZE)).toBe(0);
-    const block = allocateLargeOnNode(1, 5);
+    const block = allocateLargeOnNode(thread, 1, 5);
     expect<i32>(nodeOf(block)).toBe(1);
     expectOnly([block]);
   });
@@ -266,5 +278,34 @@ describe("frees put off", () => {
     expect<u32>(theHeap().freePages).toBe(before + 13);
     expect<bool>(freeDeferred(thread)).toBe(true);
     expectEmpty();
+  });
+});
+
+describe("interleaved large blocks", () => {
+  it("an interleaved large block out of free memory is spread where its pages are new", () => {
+    fresh();
+    makeHeaders();
+    for (let node: u32 = 0; node < 4; ++node) free(mallocOnNode(100, node));
+    expect<i32>(setPolicy(POLICY_INTERLEAVE, 0b1111)).toBe(0);
+    const block = malloc(40 * PAGE_SIZE);
+    for (let node: u32 = 0; node < 4; ++node) {
+      let count = 0;
+      for (let i: u32 = 0; i < 40; ++i) count += i32(nodeOfPage(pageOf(block) + i) == node);
+      check(count >= 8 && count <= 12, "a node has too many pages or too few");
+    }
+    expectOnly([block]);
+  });
+
+  it("an interleaved large block goes to no node beyond its limit", () => {
+    fresh();
+    makeHeaders();
+    for (let node: u32 = 0; node < 4; ++node) free(mallocOnNode(100, node));
+    const limit = changetype<Arena>(arenaOf(1)).ownedPages + 3;
+    expect<i32>(setNodeLimit(1, limit)).toBe(0);
+    expect<i32>(setPolicy(POLICY_INTERLEAVE, 0b0011)).toBe(0);
+    const block = malloc(40 * PAGE_SIZE);
+    expect<usize>(block).not.toBe(0);
+    expect<u32>(changetype<Arena>(arenaOf(1)).ownedPages).toBe(limit);
+    expectOnly([block]);
   });
 });

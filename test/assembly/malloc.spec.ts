@@ -1,6 +1,6 @@
 // The C family: what it promises of every size and alignment, and what is left of the heap afterwards.
 
-import { Central, Heap, KIND_SMALL, PAGE_SIZE, SPAN_HEADER } from "../../assembly/layout";
+import { Central, Heap, KIND_SMALL, PAGE_SIZE, SPAN_HEADER, Arena } from "../../assembly/layout";
 import { EBUSY, EINVAL, ENOMEM, cacheList, heap, lengthOf, theHeap, theThread, thread } from "../../assembly/instance";
 import { MAX_SMALL, classInfo, classOf } from "../../assembly/size-class";
 import { labelOf } from "../../assembly/page-heap";
@@ -18,8 +18,9 @@ import {
   realloc,
 } from "../../assembly/malloc";
 import { errno, nodeOf } from "../../assembly/control";
-import { takeBadCall } from "../../assembly/bad-call";
+import { takeBadCall, MISALIGNED } from "../../assembly/bad-call";
 import { ELSEWHERE, allowBlocking, check, expectEmpty, expectOnly, expectSound, fresh, freshSpread } from "./rig";
+import { arenaOf } from "../../assembly/page-map";
 
 describe("malloc", () => {
   it("serves every size around every class, aligned and disjoint", () => {
@@ -311,5 +312,61 @@ describe("a batch out of the transfer cache", () => {
     expect<bool>(untouched).toBe(true);
     while (blocks.length) free(blocks.pop());
     expectOnly([]);
+  });
+});
+
+describe("memory that cannot be had", () => {
+  it("a thread that may not sleep is told ENOMEM when there is no memory, EBUSY when a lock is out of reach", () => {
+    fresh(1);
+    allowBlocking(false);
+    const blocks: usize[] = [];
+    for (let block = malloc(30_000); block != 0; block = malloc(30_000)) blocks.push(block);
+    expect<i32>(errno()).toBe(ENOMEM);
+    expect<usize>(malloc(100_000)).toBe(0);
+    expect<i32>(errno()).toBe(ENOMEM);
+    expect<usize>(mallocOnNode(100_000, 0)).toBe(0);
+    expect<i32>(errno()).toBe(ENOMEM);
+    atomic.store<u32>(heap + offsetof<Heap>("pageHeapLock"), ELSEWHERE);
+    expect<usize>(malloc(100_000)).toBe(0);
+    expect<i32>(errno()).toBe(EBUSY);
+    atomic.store<u32>(heap + offsetof<Heap>("pageHeapLock"), 0);
+    expectOnly(blocks);
+  });
+
+  it("what it had cached of other sizes serves a thread that may not sleep, too, before it is told there is no memory", () => {
+    fresh(1);
+    const blocks: usize[] = [];
+    for (let block = malloc(1000); block != 0; block = malloc(1000)) blocks.push(block);
+    allowBlocking(false);
+    for (let i = 0; i < 60; ++i) free(blocks.pop());
+    expect<usize>(malloc(30_000)).not.toBe(0);
+  });
+});
+
+describe("a pointer within a block", () => {
+  it("a misaligned pointer has no usable size, and is not resized", () => {
+    fresh();
+    const block = malloc(100);
+    expect<usize>(malloc_usable_size(block + 4)).toBe(0);
+    expect<i32>(takeBadCall()).toBe(MISALIGNED);
+    expect<usize>(realloc(block + 4, 104)).toBe(0);
+    expect<i32>(takeBadCall()).toBe(MISALIGNED);
+    expectOnly([block]);
+  });
+});
+
+describe("what is counted", () => {
+  it("mallocOnNode is counted like any other allocation", () => {
+    freshSpread();
+    const t = theThread();
+    const refilled = t.refilledBlocks;
+    const small = mallocOnNode(100, 2);
+    expect<u64>(t.refilledBlocks - refilled).toBe(1);
+    const arena = changetype<Arena>(arenaOf(2));
+    const hits = arena.numaHit;
+    const large = mallocOnNode(100_000, 2);
+    expect<u64>(t.largeAllocations).toBe(1);
+    expect<u64>(arena.numaHit - hits).toBe(1);
+    expectOnly([small, large]);
   });
 });

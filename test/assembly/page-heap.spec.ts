@@ -1,6 +1,17 @@
 // The page heap: spans out of free runs and back, cut, lengthened, and rebuilt from what is truth.
 
-import { Arena, HEAP_GROWS_ALONE, Heap, KIND_LARGE, KIND_SMALL, MAX_NODES, PAGE_OWNED, PAGE_TOUCHED, Span } from "../../assembly/layout";
+import {
+  Arena,
+  HEAP_GROWS_ALONE,
+  Heap,
+  KIND_LARGE,
+  KIND_SMALL,
+  MAX_NODES,
+  PAGE_FRESH,
+  PAGE_OWNED,
+  PAGE_TOUCHED,
+  Span,
+} from "../../assembly/layout";
 import { heap, theHeap } from "../../assembly/instance";
 import { RANK_PAGE_HEAP, acquire, release } from "../../assembly/lock";
 import { CLASSES, MAX_SMALL, classInfo, classOf } from "../../assembly/size-class";
@@ -70,7 +81,8 @@ describe("spans", () => {
     expect<usize>(spanAt(start)).toBe(header);
     expect<u32>(entryOf(start + 4)).toBe(<u32>header);
     for (let page = start; page < start + 5; ++page) {
-      expect<u32>(flagsOf(page)).toBe(PAGE_OWNED | PAGE_TOUCHED);
+      // Links of the free run stood in the first one.
+      expect<u32>(flagsOf(page)).toBe(PAGE_OWNED | PAGE_TOUCHED | (page > start ? PAGE_FRESH : 0));
       expect<u32>(tagOf(addressOf(page))).toBe(0);
       expect<u32>(spanStart(page)).toBe(start);
       if (page > start) expect<usize>(spanAt(page)).toBe(0);

@@ -122,10 +122,10 @@ describe("page source", () => {
     expect<usize>(malloc(64 << 20)).not.toBe(0);
     theHeap().limitPages = theHeap().ownedPages + PAGES_PER_GROWTH;
     while (theHeap().freePages) takeRun(0, 1);
-    expect<bool>(grow(0, PAGES_PER_GROWTH + 1)).toBe(false);
-    expect<bool>(grow(0, 2)).toBe(true);
+    expect<bool>(grow(0, PAGES_PER_GROWTH + 1, 0)).toBe(false);
+    expect<bool>(grow(0, 2, 0)).toBe(true);
     expect<u32>(theHeap().ownedPages).toBe(theHeap().limitPages);
-    expect<bool>(grow(0, 1)).toBe(false);
+    expect<bool>(grow(0, 1, 0)).toBe(false);
     expect<u32>(theHeap().growPages).toBe(0);
   });
 

@@ -46,6 +46,18 @@ function nodesOf(size: usize, count: i32): u32 {
   return nodes;
 }
 
+/** Allocates `count` blocks of `size`; the mask of their nodes. They are kept. */
+function take(blocks: usize[], size: usize, count: i32): u32 {
+  let nodes: u32 = 0;
+  for (let i = 0; i < count; ++i) {
+    const block = malloc(size);
+    expect<usize>(block).not.toBe(0);
+    nodes |= 1 << nodeOf(block);
+    blocks.push(block);
+  }
+  return nodes;
+}
+
 describe("policy", () => {
   it("local and default: the node the thread runs on", () => {
     freshSpread();
@@ -167,6 +179,50 @@ describe("policy", () => {
     expect<u32>(theThread().home).toBe(3);
     expectSound();
   });
+
+  it("interleaving goes on evenly while blocks are freed and taken", () => {
+    freshSpread();
+    expect<i32>(setPolicy(POLICY_INTERLEAVE, 0b1111)).toBe(0);
+    const blocks: usize[] = [];
+    take(blocks, 100, 200);
+    const counts: i32[] = [0, 0, 0, 0];
+    for (let i = 0; i < 20_000; ++i) {
+      const at = (i * 7919) % 200;
+      free(blocks[at]);
+      blocks[at] = malloc(100);
+      counts[nodeOf(blocks[at])] += 1;
+    }
+    for (let node = 0; node < 4; ++node) check(counts[node] >= 4900 && counts[node] <= 5100, "a node had more or fewer turns than others");
+    expectOnly(blocks);
+  });
+
+  it("preferred many: when the nearest is full, the others of the mask come before nearer ones", () => {
+    freshSpread();
+    expect<i32>(setDistance(0, 1, 11)).toBe(0);
+    expect<i32>(setDistance(0, 2, 12)).toBe(0);
+    expect<i32>(setPolicy(POLICY_PREFERRED_MANY, (1 << 2) | (1 << 3))).toBe(0);
+    const blocks: usize[] = [];
+    const mask: u32 = (1 << 2) | (1 << 3);
+    // 64 pages each, of 3 a span: node 2 is full before this ends.
+    const nodes = take(blocks, 20_000, 36);
+    expect<u32>(nodes).toBe(mask);
+    expectOnly(blocks);
+  });
+
+  it("bound to nodes that have vanished, a thread gets nothing: its own node's blocks neither", () => {
+    freshSpread();
+    expect<i32>(setPolicy(POLICY_BIND, 1 << 3)).toBe(0);
+    const mine = mallocOnNode(100, 0);
+    const theirs = malloc(100);
+    expect<i32>(nodeOf(theirs)).toBe(3);
+    expect<i32>(setNodes(2)).toBe(0);
+    settle();
+    free(mine);
+    expect<usize>(malloc(100)).toBe(0);
+    expect<i32>(errno()).toBe(ENOMEM);
+    free(theirs);
+    expectOnly([]);
+  });
 });
 
 describe("nodes", () => {
@@ -218,11 +274,11 @@ describe("nodes", () => {
     fresh();
     expect<i32>(setDistance(0, 3, 11)).toBe(0);
     expect<i32>(setPolicy(POLICY_PREFERRED_MANY, 0b1110)).toBe(0);
-    expect<u32>(homeOf(thread)).toBe(3);
+    expect<u32>(homeOf(theThread())).toBe(3);
     expect<i32>(moveThread(2)).toBe(0);
-    expect<u32>(homeOf(thread)).toBe(2);
+    expect<u32>(homeOf(theThread())).toBe(2);
     expect<i32>(setPolicy(POLICY_INTERLEAVE, 0b0010)).toBe(0);
-    expect<u32>(homeOf(thread)).toBe(2); // interleaving caches what is its own
+    expect<u32>(homeOf(theThread())).toBe(2); // interleaving caches what is its own
     expectSound();
   });
 

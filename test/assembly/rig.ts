@@ -1,8 +1,9 @@
 // A heap for the suites, below as-pect's own data (16 MiB). One instance has one set of globals, so threads take turns in them.
 
 import { SLOTS, Thread } from "../../assembly/layout";
-import { bindThread, heap, mayBlock, self, setHome, theHeap, thread } from "../../assembly/instance";
+import { NO_HOME, bindThread, heap, mayBlock, self, setHome, theHeap, thread } from "../../assembly/instance";
 import { pageOf, tagFor } from "../../assembly/page-map";
+import { cachesHome } from "../../assembly/policy";
 import { poolHeader, takeHeader } from "../../assembly/metadata";
 import { create } from "../../assembly/create";
 import { attach } from "../../assembly/reap";
@@ -66,7 +67,7 @@ export function another(key: u32, vcpu: u32): usize {
 export function become(record: usize, mayBlock: bool = true): void {
   const t = changetype<Thread>(record);
   bindThread(record, t.id, mayBlock);
-  setHome(tagFor(t.home, 1), t.epoch);
+  setHome(cachesHome(t) ? tagFor(t.home, 1) : NO_HOME, t.epoch);
 }
 
 /** This thread may sleep on a lock from now on, or may not. */

@@ -246,6 +246,22 @@ describe("the limit of a node", () => {
     expect<i32>(nodeOf(malloc(1 << 20))).toBe(0);
     expectSound();
   });
+
+  it("the limit of one node does not starve others of what the heap itself needs", () => {
+    freshGrowing();
+    expect<i32>(setNodeLimit(0, 1)).toBe(0);
+    const blocks: usize[] = [];
+    while (true) {
+      const block = mallocOnNode(8192 - 64, 0);
+      if (!block) break;
+      blocks.push(block);
+    }
+    // Not even for its arena has a second node a page, but by growth.
+    const block = mallocOnNode(30_000, 1);
+    expect<i32>(nodeOf(block)).toBe(1);
+    blocks.push(block);
+    expectOnly(blocks);
+  });
 });
 
 describe("rebind", () => {

@@ -7,11 +7,15 @@ test("the page is cross-origin isolated", () => {
   expect(isSupported()).toEqual({ supported: true });
 });
 
-test("the page itself may not sleep, and so is told to try again", async () => {
+test("the page itself may not sleep: of a lock held elsewhere it is told to try again, of memory that is gone that it is", async () => {
   const heap = await NumaHeap.create({ maximumBytes: 65536 });
-  while (heap.malloc(1000) !== 0);
-  expect(heap.errno()).toBe(10);
+  const pageHeapLock = (65536 + 64) >> 2;
+  Atomics.store(new Int32Array(heap.memory.buffer), pageHeapLock, 99 << 1);
   expect(() => heap.alloc(Uint8Array, 30_000)).toThrow(expect.objectContaining({ code: "NUMAHEAP_BUSY" }));
+  Atomics.store(new Int32Array(heap.memory.buffer), pageHeapLock, 0);
+  while (heap.malloc(1000) !== 0);
+  expect(heap.errno()).toBe(48);
+  expect(() => heap.alloc(Uint8Array, 30_000)).toThrow(expect.objectContaining({ code: "NUMAHEAP_OUT_OF_MEMORY" }));
 });
 
 test("a page in which a bundler has put a process is none of Node's: the living are not reaped", async () => {

@@ -2,8 +2,8 @@
 
 import { constants as c, structs } from "./layout.mjs";
 
-/** Calls that count otherwise, or start a thread's counters anew. */
-const EXCEPTIONS = new Set(["mallocOnNode", "detach"]);
+/** Calls that start a thread's counters anew. */
+const EXCEPTIONS = new Set(["detach"]);
 
 /** What is wrong with the counters of the heap at `base`; null if nothing is. */
 export function wrongCounters(machine, memory, base) {

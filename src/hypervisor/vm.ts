@@ -86,7 +86,7 @@ export class VirtualMachine {
     this.reserved = reserved;
     this.tracker = new Tracker(image.frames, image.vcpus, publish);
     this.p2m = new P2m(image.frames, (gfn, from, to) => {
-      Atomics.store(this.#frameTruth, gfn, isBacked(to) ? 1 + frames.nodeOf(to) : 0);
+      Atomics.store(this.#frameTruth, gfn, 1 + (isBacked(to) ? frames.nodeOf(to) : homeOf(to)));
       this.port.entryChanged(gfn, from, to);
     });
     this.port = port(this);

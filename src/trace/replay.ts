@@ -43,8 +43,8 @@ export interface ReplayOptions {
   latency?: boolean;
   /** Called a few times a second while events run. */
   onProgress?: (progress: ReplayProgress) => void;
-  /** Asked after every round: whether to run the trace once more. */
-  again?: () => boolean;
+  /** Asked after every round, while what the trace leaves alive still is: whether to run the trace once more. */
+  again?: () => boolean | Promise<boolean>;
 }
 
 export interface ReplayProgress {
@@ -107,6 +107,8 @@ export class Replay {
   private problems: string[] = [];
   /** The last walk has been made. */
   private walked = false;
+  /** The last round is over: nobody can be stopped any more. */
+  private ended = false;
   private stats: HeapStats | undefined;
   private unaccounted = 0;
   private leaked = 0;
@@ -176,12 +178,16 @@ export class Replay {
       resetRound(this.memory.buffer as unknown as SharedArrayBuffer, this.area, threads, this.round);
       const calls = this.cutOff.length;
       await this.runRound();
+      await this.interval;
       this.freeKept(this.auditHeap(`round ${this.round + 1}, with the trace's live objects`), this.cutOff.slice(calls));
       this.stats = this.inspector.stats();
       const sound = this.countFailures() === 0 && this.problems.length === 0;
-      last = !sound || (this.killed >= kill && !this.options.again?.());
+      last = !sound || (this.killed >= kill && !(await this.options.again?.()));
+      await this.interval;
       await this.watched(Promise.all(this.seats.map((seat) => seat.command("freeRest"))), "freeing what is left");
+      await this.interval;
     }
+    this.ended = true;
     await Promise.all(this.seats.map((seat) => seat.command("detach")));
     await this.stormCommand("detach");
     const lost = this.auditHeap("after all is freed");
@@ -330,8 +336,10 @@ export class Replay {
   /**
    * Stops everybody between two events, calls `during`, and lets them go on: over the memory it answers, if any, which holds the bytes of
    * the one before.
+   * @throws {CrewError} once the last round is over
    */
   async stopFor(during: () => Promise<WebAssembly.Memory | undefined>): Promise<void> {
+    if (this.ended) throw new CrewError("the replay is over: there is nobody to stop");
     let goOn = (): void => {};
     this.interval = new Promise((resolve) => (goOn = resolve));
     const stop = (value: number): void => {

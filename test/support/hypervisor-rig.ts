@@ -164,7 +164,7 @@ export function audit(hypervisor: Hypervisor, promised = 0): void {
       const entry = vm.p2m.get(gfn);
       if (vm.tracker.frames[gfn] !== truth.frames[gfn])
         expect.fail(`frame ${gfn}: tracked on ${vm.tracker.frames[gfn]}, lies on ${truth.frames[gfn]}`);
-      if (inMemory[gfn] !== (isBacked(entry) ? 1 + hypervisor.frames.nodeOf(entry) : 0))
+      if (inMemory[gfn] !== 1 + truth.frames[gfn]!)
         expect.fail(`frame ${gfn}: the truth in the memory is wrong`);
       if (!isBacked(entry)) continue;
       if (owned.has(entry) || !hypervisor.frames.isTaken(entry))

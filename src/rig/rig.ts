@@ -121,6 +121,7 @@ export class Rig {
   /** Everybody stands still from when `paused` is called until what it is called with has ended. */
   #stand(destination: Xen | Kvm, paused: (resume: Resume) => void): Promise<void> {
     const standing = this.replay!.stopFor(async () => {
+      await this.guest.suspend();
       await this.driver.suspend();
       return new Promise((goOn, failed) => {
         paused(async (where) => {
@@ -141,6 +142,7 @@ export class Rig {
       await this.ground!.heap.moveOver(where.memory);
     }
     await this.driver.resume(this.hypervisor.connect(this.vm));
+    this.guest.resume();
     return where.at === "destination" ? where.memory : undefined;
   }
 

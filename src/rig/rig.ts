@@ -98,9 +98,17 @@ export class Rig {
     const initialBytes = Math.floor(vm.frames * HEAP_SHARE) * FRAME_BYTES;
     this.replay = await Replay.prepare(trace, { threads: vm.vcpus, nodes: this.hypervisor.nodes, ...options }, async (planBytes) => {
       this.ground = await GuestGround.create(guest, planBytes, { mode: vm.mode, initialBytes });
+      if (vm.mode === "policy-hypercall" && vm.policy !== "first-touch") this.#touchAll();
       return this.ground;
     });
     return this.replay;
+  }
+
+  /** Places what its toucher has no say in, so that what is local can be told as soon as it is touched by the heap. */
+  #touchAll(): void {
+    const { table } = this.guest;
+    for (let gfn = 0; gfn < table.frames; ++gfn) if (table.toucherOf(gfn) < 0) table.touch(gfn, 0);
+    this.hypervisor.populateTouched();
   }
 
   /** Everything that has happened so far is known everywhere. False: a lock of the heap is out of reach. */

@@ -345,8 +345,10 @@ export class GuestService {
         const asked = this.#toAsk(heap, switchboard.keys, mine, othersStand);
         resumptions.push(await switchboard.park(asked, memory).catch((cause: unknown) => cannotStop(heap.owner, String(cause), cause)));
       }
+      await this.#kernel.suspend();
       await this.#driver!.suspend();
     } catch (error) {
+      this.#kernel.resume();
       this.#goOn?.(false);
       throw error;
     }
@@ -371,6 +373,7 @@ export class GuestService {
     try {
       await this.#driver!.resume(await connectPort(port));
     } finally {
+      this.#kernel.resume();
       this.#goOn?.(memory !== undefined);
     }
   }

@@ -5,7 +5,7 @@ import type { ActualTopology } from "./actual-topology.js";
 import type { FrameRange } from "./platform.js";
 import { Retry } from "./retry.js";
 
-/** What the kernel calls in a heap; NumaHeap has all of these. Each may throw an error of code NUMAHEAP_BUSY. */
+/** What the kernel calls in a heap (guest-heap.ts). Each may throw an error of code NUMAHEAP_BUSY. */
 export interface HeapLink {
   setNodes(count: number): void;
   setDistance(from: number, to: number, distance: number): void;

@@ -271,6 +271,11 @@ export class GuestService {
     return { owner: heap.owner, handle };
   }
 
+  /** A thread of the heap is at the other end of a port. */
+  connectThread({ owner, key }: HeapThread, port: MessagePort): void {
+    this.#heaps.get(owner)?.switchboard.connect(key, port);
+  }
+
   /** @throws {GuestError} NUMAHEAP_HEAP_IN_USE */
   endHeap(owner: number): number {
     const entry = this.#heaps.get(owner);

@@ -19,16 +19,19 @@ describe.each([PAIRINGS[0]!, PAIRINGS[3]!])("$platform, $os", (pairing) => {
   });
 });
 
-test.each(["vcpu migration", "ballooning"] as const)("%s: allocations are counted, and a heap that is told has more of them on its nodes", async (kind) => {
-  const measure = (mode: "adaptive" | "static") =>
-    measureLocality({ ...PAIRINGS[0]!, kind, mode, trace, events: 2, allocations: 5000, seed: 1, memory: 2 ** 26 });
-  const shares: number[] = [];
-  for (const mode of ["adaptive", "static"] as const) {
-    const { before, after, result } = await measure(mode);
-    expect(result).toMatchObject({ sound: true, disagreements: [], problems: [] });
-    expect(before.local + before.remote).toBeGreaterThanOrEqual(10_000);
-    expect(after.local + after.remote).toBeGreaterThanOrEqual(10_000);
-    shares.push(after.local / (after.local + after.remote));
-  }
-  expect(shares[0]).toBeGreaterThanOrEqual(shares[1]! - 0.01);
-});
+test.each(["vcpu migration", "ballooning"] as const)(
+  "%s: allocations are counted, and a heap that is told has more of them on its nodes",
+  async (kind) => {
+    const measure = (mode: "adaptive" | "static") =>
+      measureLocality({ ...PAIRINGS[0]!, kind, mode, trace, events: 2, allocations: 5000, seed: 1, memory: 2 ** 26 });
+    const shares: number[] = [];
+    for (const mode of ["adaptive", "static"] as const) {
+      const { before, after, result } = await measure(mode);
+      expect(result).toMatchObject({ sound: true, disagreements: [], problems: [] });
+      expect(before.local + before.remote).toBeGreaterThanOrEqual(10_000);
+      expect(after.local + after.remote).toBeGreaterThanOrEqual(10_000);
+      shares.push(after.local / (after.local + after.remote));
+    }
+    expect(shares[0]).toBeGreaterThanOrEqual(shares[1]! - 0.01);
+  },
+);

@@ -76,6 +76,8 @@ const OPERATIONS: Readonly<Record<EventKind, Event>> = {
 
 const since = (start: bigint, time: bigint): number => Number(time - start) / 1000;
 
+/** Changes of each kind made before anything is measured. */
+const WARM_UP = 1000;
 /** Operations on one machine: each leaves it a little less like one that has just been booted. */
 const A_MACHINE = 25;
 
@@ -93,6 +95,7 @@ export async function measureAdaptation(pairing: Pairing, kind: EventKind, count
 async function onOneMachine(pairing: Pairing, event: Event, count: number): Promise<Sample[]> {
   const rig = await Rig.boot({ ...pairing, ...(event.nodes !== undefined && { nodes: event.nodes }) });
   const probe = await Probe.start(await rig.makeHeap(event.heapShare), rig.guest.layout, event.vcpu);
+  await warmUp(rig);
   const samples: Sample[] = [];
   while (samples.length < count) {
     await event.prepare?.(rig);
@@ -107,6 +110,19 @@ async function onOneMachine(pairing: Pairing, event: Event, count: number): Prom
   await probe.end();
   await rig.end();
   return samples;
+}
+
+/** What is measured is no code that runs for the first time. All is where it was in the end. */
+async function warmUp({ hypervisor, vm, driver }: Rig): Promise<void> {
+  const { node } = vm.cpus[0]!;
+  const last = vm.frames - 1;
+  const home = vm.nodeOf(last);
+  for (let i = WARM_UP; i >= 0; --i) {
+    hypervisor.migrateVcpu(vm, 0, { toNode: (node + i) % hypervisor.nodes });
+    await driver.settled();
+    hypervisor.migratePages(vm, last, 1, (home + i) % hypervisor.nodes);
+    await driver.settled();
+  }
 }
 
 function sampleOf({ epoch, local, clean, stale, complete }: Seen, start: bigint): Sample {

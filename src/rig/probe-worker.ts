@@ -15,8 +15,9 @@ const ENOUGH = SIZES.length * PRIMED * 2;
 /** Blocks kept at once: a change that is long in coming must not cost the machine its memory. */
 const MOST_HELD = 4 * ENOUGH;
 const PATIENCE_NS = 10_000_000_000n;
-/** Blocks between two looks at the clock. */
-const PAIRS_A_LOOK = 1024;
+/** Looks at the epoch between two blocks, and blocks between two looks at the clock. */
+const LOOKS_A_PAIR = 64;
+const PAIRS_A_LOOK = 64;
 
 const { handle, layout, flags } = workerData as ProbeData;
 const port = parentPort!;
@@ -53,12 +54,13 @@ function waits(): boolean {
   const { malloc, free, epoch: read } = heap.imports;
   const until = now() + PATIENCE_NS;
   Atomics.store(words, FLAG_WATCHING, 1);
-  for (let i = 0; read() >>> 0 === epoch; ++i) {
+  for (let i = 0; ; ++i) {
+    // Far more looks than blocks: a malloc that sees the change first sorts the cache out before it returns.
+    for (let look = 0; look < LOOKS_A_PAIR; ++look) if (read() >>> 0 !== epoch) return true;
     if (Atomics.load(words, FLAG_PARK) === 1) return false;
-    if (i % PAIRS_A_LOOK === 0 && now() > until) break;
+    if (i % PAIRS_A_LOOK === 0 && now() > until) return true;
     free(malloc(SIZES[i % SIZES.length]!));
   }
-  return true;
 }
 
 /** Takes blocks and keeps them, until so many in a row are on the thread's node that none of another can be left in its cache. */

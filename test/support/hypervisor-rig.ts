@@ -164,8 +164,7 @@ export function audit(hypervisor: Hypervisor, promised = 0): void {
       const entry = vm.p2m.get(gfn);
       if (vm.tracker.frames[gfn] !== truth.frames[gfn])
         expect.fail(`frame ${gfn}: tracked on ${vm.tracker.frames[gfn]}, lies on ${truth.frames[gfn]}`);
-      if (inMemory[gfn] !== 1 + truth.frames[gfn]!)
-        expect.fail(`frame ${gfn}: the truth in the memory is wrong`);
+      if (inMemory[gfn] !== 1 + truth.frames[gfn]!) expect.fail(`frame ${gfn}: the truth in the memory is wrong`);
       if (!isBacked(entry)) continue;
       if (owned.has(entry) || !hypervisor.frames.isTaken(entry))
         expect.fail(`machine frame ${entry} behind frame ${gfn} is somebody else's`);

@@ -14,11 +14,11 @@ function homeOf(node: number, { frames }: Truth, distances: readonly (readonly n
 }
 
 /** Node of each vCPU as the heap has it: that of a thread which attaches on it. */
-async function nodesOfVcpus({ ground, vm }: Rig): Promise<number[]> {
+async function nodesOfVcpus({ heap, vm }: Rig): Promise<number[]> {
   const nodes: number[] = [];
   for (let vcpu = 0; vcpu < vm.vcpus; ++vcpu) {
-    using heap = await NumaHeap.attach(ground!.heap.handle(vcpu), { mayBlock: false });
-    nodes.push(heap.node);
+    using thread = await NumaHeap.attach(heap!.handle(vcpu), { mayBlock: false });
+    nodes.push(thread.node);
   }
   return nodes;
 }
@@ -30,9 +30,8 @@ async function nodesOfVcpus({ ground, vm }: Rig): Promise<number[]> {
 export async function disagreements(rig: Rig): Promise<string[]> {
   await rig.guest.balloon.idle();
   if (!(await rig.settle())) return ["the heap does not know everything: a lock is out of reach"];
-  const { guest, hypervisor, vm, ground } = rig;
+  const { guest, hypervisor, vm, heap } = rig;
   const truth = hypervisor.truth(vm);
-  const { heap } = ground!.heap;
   const ofVcpus = await nodesOfVcpus(rig);
   const { distances } = hypervisor.machine;
   const homes = { ...truth, vcpus: truth.vcpus.map((node) => homeOf(node, truth, distances)) };
@@ -44,8 +43,8 @@ export async function disagreements(rig: Rig): Promise<string[]> {
       differences(
         homes,
         (vcpu) => ofVcpus[vcpu]!,
-        (gfn) => heap.nodeOf(gfn * FRAME_BYTES),
-        (gfn) => guest.table.ownerOf(gfn) !== ground!.heap.owner,
+        (gfn) => heap!.heap.nodeOf(gfn * FRAME_BYTES),
+        (gfn) => guest.table.ownerOf(gfn) !== heap!.owner,
       ),
     ),
     ...said(

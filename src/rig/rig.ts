@@ -5,6 +5,7 @@ import { openPlatform } from "../guest/drivers/connect.js";
 import type { Delivery, Driver } from "../guest/drivers/driver.js";
 import { FreeBsd } from "../guest/freebsd/freebsd.js";
 import type { Guest } from "../guest/guest.js";
+import { GuestHeap } from "../guest/guest-heap.js";
 import { Linux } from "../guest/linux/linux.js";
 import { Kvm } from "../hypervisor/kvm/kvm.js";
 import { migrateLive, type MigrationReport, type Resume, type Resumption } from "../hypervisor/live-migration.js";
@@ -51,11 +52,16 @@ function hostOf({ platform, memory }: { platform: Pairing["platform"]; memory: n
   return platform === "xen" ? new Xen(topology) : new Kvm(topology);
 }
 
+/** Rounds of a live migration before the machine is stopped. */
+const MAX_ROUNDS = 4;
+
+export type StopFor = (during: () => Promise<WebAssembly.Memory | undefined>) => Promise<void>;
+
 export class Rig {
   hypervisor: Xen | Kvm;
   vm: VirtualMachine;
-  /** The heap and the room for the events; there once a replay is prepared. */
-  ground: GuestGround | undefined;
+  /** Made by `makeHeap` or by `prepare`. */
+  heap: GuestHeap | undefined;
   replay: Replay | undefined;
   /** Times that changes were handed to the guest. */
   deliveries = 0;
@@ -92,14 +98,20 @@ export class Rig {
     this.problems = problems;
   }
 
+  /** Makes a heap in the machine, which begins with this share of its frames, the lowest. */
+  async makeHeap(share = HEAP_SHARE): Promise<GuestHeap> {
+    return (this.heap = await GuestHeap.create(this.guest, { initialBytes: Math.floor(this.vm.frames * share) * FRAME_BYTES }));
+  }
+
   /** Makes the heap and lays the trace beside it: worker i runs on vCPU i. */
   async prepare(trace: Trace, options: ReplayOptions = {}): Promise<Replay> {
     const { guest, vm } = this;
     const initialBytes = Math.floor(vm.frames * HEAP_SHARE) * FRAME_BYTES;
     this.replay = await Replay.prepare(trace, { threads: vm.vcpus, nodes: this.hypervisor.nodes, ...options }, async (planBytes) => {
-      this.ground = await GuestGround.create(guest, planBytes, { mode: vm.mode, initialBytes });
+      const ground = await GuestGround.create(guest, planBytes, { mode: vm.mode, initialBytes });
+      this.heap = ground.heap;
       if (vm.mode === "policy-hypercall" && vm.policy !== "first-touch") this.#touchAll();
-      return this.ground;
+      return ground;
     });
     return this.replay;
   }
@@ -118,17 +130,20 @@ export class Rig {
     return this.guest.settle();
   }
 
-  /** Moves the machine to a new host of so many nodes, under the load of its replay, which goes on there. */
-  async migrateLive(nodes: number, maxRounds = 4): Promise<MigrationReport> {
+  /**
+   * Moves the machine to a new host of so many nodes. `stopFor` stops the threads of its heap, calls what it is given, and lets them go on over
+   * the memory that is answered; by default those are the replay's workers.
+   */
+  async migrateLive(nodes: number, stopFor: StopFor = (during) => this.replay!.stopFor(during)): Promise<MigrationReport> {
     const { hypervisor, vm } = this;
     const destination = hostOf({ platform: hypervisor.name, memory: vm.frames * FRAME_BYTES }, nodes);
-    const pause = (): Promise<Resume> => new Promise((paused, failed) => this.#stand(destination, paused).catch(failed));
-    return migrateLive(hypervisor, vm, destination, { pause, maxRounds });
+    const pause = (): Promise<Resume> => new Promise((paused, failed) => this.#stand(destination, stopFor, paused).catch(failed));
+    return migrateLive(hypervisor, vm, destination, { pause, maxRounds: MAX_ROUNDS });
   }
 
   /** Everybody stands still from when `paused` is called until what it is called with has ended. */
-  #stand(destination: Xen | Kvm, paused: (resume: Resume) => void): Promise<void> {
-    const standing = this.replay!.stopFor(async () => {
+  #stand(destination: Xen | Kvm, stopFor: StopFor, paused: (resume: Resume) => void): Promise<void> {
+    const standing = stopFor(async () => {
       await this.guest.suspend();
       await this.driver.suspend();
       return new Promise((goOn, failed) => {
@@ -147,7 +162,7 @@ export class Rig {
       this.hypervisor = destination;
       this.vm = destination.vm(where.vm);
       this.guest.moveOver(where.memory);
-      await this.ground!.heap.moveOver(where.memory);
+      await this.heap?.moveOver(where.memory);
     }
     await this.driver.resume(this.hypervisor.connect(this.vm));
     this.guest.resume();

@@ -145,7 +145,7 @@ describe.each(PAIRINGS)("$platform, $os", (pairing) => {
     });
     expect(result).toMatchObject(SOUND);
     expect(result.replay.localAllocations + result.replay.remoteAllocations).toBe(trace.objects * result.replay.rounds);
-    expect([rig.guest.handlerInvocations, rig.guest.topology.nodes, rig.ground!.heap.heap.stats().nodes.length]).toEqual([0, 1, 1]);
+    expect([rig.guest.handlerInvocations, rig.guest.topology.nodes, rig.heap!.heap.stats().nodes.length]).toEqual([0, 1, 1]);
     await rig.end();
   });
 });
@@ -157,8 +157,8 @@ test("a comparison finds each kind of lie", async () => {
   });
   expect(result).toMatchObject(SOUND);
   expect(await disagreements(rig)).toEqual([]);
-  const { hypervisor, vm, guest, ground } = rig;
-  const { heap, owner } = ground!.heap;
+  const { hypervisor, vm, guest } = rig;
+  const { heap, owner } = rig.heap!;
   const mine = guest.table.nodeOf(heap.handle().base / 8192);
   heap.rebind(heap.handle().base, 8192, (mine + 1) % 4);
   expect((await disagreements(rig)).join()).toMatch(/^heap: frame \d+ is on node \d, not \d$/);

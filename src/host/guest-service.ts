@@ -166,6 +166,11 @@ export class GuestService {
     return this.#driver!.setPlacement(policy);
   }
 
+  /** Advises the hypervisor to have frames on a node; how many lie there now. */
+  advise(first: number, count: number, node: number): Promise<number> {
+    return this.#driver!.advise(first, count, node);
+  }
+
   // ---- tasks
 
   /** @throws {GuestError} NUMAHEAP_INVALID_ARGUMENT */

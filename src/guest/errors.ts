@@ -10,6 +10,8 @@ export type GuestErrorCode =
   | "NUMAHEAP_OUT_OF_MEMORY"
   /** A heap cannot end while threads are attached to it. */
   | "NUMAHEAP_HEAP_IN_USE"
+  /** A heap cannot be told of what has changed, since somebody holds its locks; it will be once that ends. */
+  | "NUMAHEAP_HEAP_BUSY"
   /** A thread of a heap cannot be made to stand still for a live migration. */
   | "NUMAHEAP_CANNOT_STOP"
   /** An address that is not mapped. */

@@ -45,6 +45,8 @@ const POLICIES: readonly Policy[] = ["default", "preferred", "bind", "interleave
 /** A worker thread of Node, as far as its end is concerned. */
 export interface EndingWorker {
   once(event: "exit", listener: () => void): unknown;
+  /** -1 once it has ended, as Node has it. */
+  readonly threadId?: number;
 }
 
 /** Whether this platform can run a heap; if not, why. */
@@ -211,7 +213,9 @@ export class NumaHeap extends HeapEventTarget implements Disposable {
     if (typeof worker?.once !== "function") {
       throw new HeapError("NUMAHEAP_INVALID_ARGUMENT", "register: this is no worker of node:worker_threads; in browsers, use reapOnDeath");
     }
-    worker.once("exit", () => void this.#reapSoon(handle.key));
+    const reap = (): void => void this.#reapSoon(handle.key);
+    if (worker.threadId === -1) reap();
+    else worker.once("exit", reap);
   }
 
   /**

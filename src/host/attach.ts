@@ -5,6 +5,13 @@ import { NumaHeap } from "../heap/numa-heap.js";
 import type { AttachOptions } from "../heap/options.js";
 import { subscribe, type SubscribeOptions } from "../notify/subscription.js";
 
+/** Heaps of this thread and what they were attached by. */
+const here = new Map<NumaHeap, HeapHandle>();
+
+/** Heaps of this thread, with the keys they know it by: those of these names. */
+export const heapsHere = (names: { has(name: string): boolean }): [NumaHeap, HeapHandle][] =>
+  [...here].filter(([, { name }]) => names.has(name));
+
 export interface AttachHeapOptions extends AttachOptions, SubscribeOptions {}
 
 /**
@@ -20,5 +27,7 @@ export async function attachHeap(handle: HeapHandle, options: AttachHeapOptions 
     heap.detach();
     throw error;
   }
+  here.set(heap, handle);
+  heap.addEventListener("detach", () => here.delete(heap), { once: true });
   return heap;
 }

@@ -5,16 +5,16 @@ import { MIXED, type TopologyChange } from "../heap/topology-event.js";
 import { connectPort, openPlatform } from "../guest/drivers/connect.js";
 import type { Delivery, Driver } from "../guest/drivers/driver.js";
 import { GuestError } from "../guest/errors.js";
-import { FreeBsd, type FreeBsdProcess } from "../guest/freebsd/freebsd.js";
+import { FreeBsd, type FreeBsdThread } from "../guest/freebsd/freebsd.js";
 import { Sysctl } from "../guest/freebsd/sysctl.js";
 import type { Guest } from "../guest/guest.js";
 import { GuestHeap, type GuestHeapOptions } from "../guest/guest-heap.js";
 import { Libnuma } from "../guest/linux/libnuma.js";
-import { Linux, type LinuxProcess } from "../guest/linux/linux.js";
+import { Linux, type LinuxProcess, type Task } from "../guest/linux/linux.js";
 import { Sysfs } from "../guest/linux/sysfs.js";
 import type { TopologyEvent } from "../guest/listeners.js";
 import type { PlacementPolicy } from "../guest/platform.js";
-import { type Credentials, PAGE_BYTES } from "../guest/process.js";
+import { type Credentials, type GuestThread, PAGE_BYTES, type Process } from "../guest/process.js";
 import { Retry } from "../guest/retry.js";
 import { join } from "../notify/join.js";
 import { Switchboard } from "../notify/switchboard.js";
@@ -23,6 +23,11 @@ import { type CallAnswer, answerCall, callsOf } from "./kernel-calls.js";
 import { toWire, type WireError } from "./error-transfer.js";
 
 export type GuestKind = "linux" | "freebsd";
+
+export interface BootChoices {
+  readonly placement: PlacementPolicy | undefined;
+  readonly autonuma: boolean;
+}
 
 /** Both views of the topology, and how the guest came to the second one. */
 export interface GuestView {
@@ -52,6 +57,19 @@ export interface TaskOptions extends Partial<Credentials> {
   readonly pid?: number;
 }
 
+/** A thread of a heap. */
+export interface HeapThread {
+  readonly owner: number;
+  readonly key: number;
+}
+
+interface TaskEntry {
+  readonly thread: GuestThread;
+  readonly process: Process;
+  readonly calls: object;
+  readonly libnuma: Libnuma | undefined;
+}
+
 interface HeapEntry {
   readonly heap: GuestHeap;
   readonly handle: HeapHandle;
@@ -62,9 +80,11 @@ interface HeapEntry {
 
 /** Problems and deliveries that are kept for whoever asks. */
 const MOST_KEPT = 1000;
+/** Locks of a heap are held for a moment, unless their holder is dead. */
+const MOST_BUSY_MS = 10_000;
 /** Whoever held the kernel for so many milliseconds has died. */
 const LONGEST_HOLD_MS = 60_000;
-/** Milliseconds between two looks at what heaps did. */
+/** Milliseconds between two looks at what heaps did, and between two scans of AutoNUMA. */
 const POLL_MS = 20;
 
 export class GuestService {
@@ -73,7 +93,7 @@ export class GuestService {
   readonly #heaps = new Map<number, HeapEntry>();
   /** Owners of what was reserved. */
   readonly #rooms = new Set<number>();
-  readonly #tasks = new Map<number, { readonly calls: object; readonly libnuma: object | undefined; end(): void }>();
+  readonly #tasks = new Map<number, TaskEntry>();
   readonly #deliveries: Delivery[] = [];
   readonly #problems: WireError[] = [];
   readonly #retry = new Retry(() => this.#flush(), 1, 64);
@@ -85,15 +105,23 @@ export class GuestService {
   }
 
   /** @throws {GuestError} NUMAHEAP_TOPOLOGY_CHANGE; a HypervisorError of the platform's */
-  async boot(kind: GuestKind, port: MessagePort, placement: PlacementPolicy | undefined): Promise<void> {
+  async boot(kind: GuestKind, port: MessagePort, { placement, autonuma }: BootChoices): Promise<void> {
     const connection = await connectPort(port);
     const platform = openPlatform(connection, { onEvent: (delivery) => keep(this.#deliveries, delivery) });
     const options = { platform, memory: connection.memory, onProblem: (error: unknown) => keep(this.#problems, toWire(error)) };
     this.#driver = platform;
     this.#system = kind === "linux" ? await Linux.boot(options) : await FreeBsd.boot(options);
     if (placement) await platform.setPlacement(placement);
+    if (autonuma && this.#system instanceof Linux) this.#system.enableAutoNuma();
     this.#kernel.onTopologyChange((event) => this.#changed(event));
-    setInterval(() => this.#kernel.poll(), POLL_MS);
+    setInterval(() => this.#poll(), POLL_MS);
+  }
+
+  /** What the kernel does now and then. */
+  #poll(): void {
+    this.#kernel.poll();
+    if (!(this.#system instanceof Linux)) return;
+    for (const process of this.#system.processes.values()) this.#system.autonuma?.scan(process as LinuxProcess);
   }
 
   // ---- what it knows
@@ -110,10 +138,21 @@ export class GuestService {
     };
   }
 
-  /** Resolves when all that happened before is known to the kernel and its heaps, and the balloon can do no more for now. */
+  /**
+   * Resolves when all that happened before is known to the kernel and its heaps, and the balloon can do no more for now.
+   * @throws {GuestError} NUMAHEAP_HEAP_BUSY
+   */
   async settle(): Promise<void> {
+    const kernel = this.#kernel;
     await this.#driver!.settled();
-    while (!this.#kernel.settle()) await new Promise((resolve) => setTimeout(resolve, 1));
+    const start = performance.now();
+    while (!kernel.settle()) {
+      if (performance.now() - start > MOST_BUSY_MS) {
+        const message = `a heap has been out of reach for ${MOST_BUSY_MS} ms: has a thread died in it that nobody has registered or reaped?`;
+        throw new GuestError("NUMAHEAP_HEAP_BUSY", message);
+      }
+      await new Promise((resolve) => setTimeout(resolve, 1));
+    }
     await this.#kernel.balloon.idle();
     this.#flush();
   }
@@ -178,26 +217,48 @@ export class GuestService {
     const process = pid === undefined ? this.#kernel.spawn({ uid, sysNice }) : this.#kernel.processes.get(pid);
     if (!process) throw new GuestError("NUMAHEAP_INVALID_ARGUMENT", `there is no process ${pid}`);
     const system = this.#system!;
-    const [tid, calls, libnuma] = ((): [number, object, Libnuma | undefined] => {
-      const thread = process.newThread(vcpu);
-      if (system instanceof FreeBsd) return [thread.tid, system.syscalls((process as FreeBsdProcess).threads.at(-1)!), undefined];
-      const task = (process as unknown as LinuxProcess).threads.at(-1)!;
-      return [thread.tid, system.syscalls(task), new Libnuma(system, task)];
-    })();
-    this.#tasks.set(tid, { calls, libnuma, end: () => (libnuma?.close(), process.exit()) });
-    return { pid: process.pid, tid, calls: callsOf(calls), libnuma: libnuma ? callsOf(libnuma) : [] };
+    const thread = process.newThread(vcpu);
+    const task: TaskEntry =
+      system instanceof FreeBsd
+        ? { thread, process, calls: system.syscalls(thread as FreeBsdThread), libnuma: undefined }
+        : { thread, process, calls: system.syscalls(thread as Task), libnuma: new Libnuma(system, thread as Task) };
+    this.#tasks.set(thread.tid, task);
+    return { pid: process.pid, tid: thread.tid, calls: callsOf(task.calls), libnuma: task.libnuma ? callsOf(task.libnuma) : [] };
+  }
+
+  #task(tid: number): TaskEntry {
+    const task = this.#tasks.get(tid);
+    if (!task) throw new GuestError("NUMAHEAP_INVALID_ARGUMENT", `there is no task ${tid}`);
+    return task;
+  }
+
+  /** The task accesses a byte: node it lies on. */
+  access(tid: number, address: number): number {
+    const { thread } = this.#task(tid);
+    return this.#kernel.access(thread, address);
+  }
+
+  /** Maps a heap's memory where it lies, so that calls can name it. */
+  mapHeap(tid: number, owner: number): void {
+    const entry = this.#heaps.get(owner);
+    if (!entry) throw new GuestError("NUMAHEAP_INVALID_ARGUMENT", `there is no heap ${owner}`);
+    this.#task(tid).process.mapHeap(owner, entry.handle.base, this.#kernel.layout.frames * PAGE_BYTES);
   }
 
   callTask(tid: number, library: "calls" | "libnuma", name: string, args: unknown[]): Promise<CallAnswer> {
-    const target = this.#tasks.get(tid)?.[library];
-    if (!target) throw new GuestError("NUMAHEAP_INVALID_ARGUMENT", `there is no task ${tid} with ${library}`);
-    return answerCall(target, name, args);
+    return answerCall(this.#task(tid)[library] ?? {}, name, args);
   }
 
   /** The process of a task exits. */
   exitTask(tid: number): void {
-    this.#tasks.get(tid)?.end();
-    this.#tasks.delete(tid);
+    const task = this.#tasks.get(tid);
+    if (!task) return;
+    for (const [other, { process, libnuma }] of this.#tasks) {
+      if (process !== task.process) continue;
+      libnuma?.close();
+      this.#tasks.delete(other);
+    }
+    task.process.exit();
   }
 
   // ---- heaps
@@ -273,11 +334,11 @@ export class GuestService {
   // ---- live migration
 
   /**
-   * Threads of heaps stand still, but for those of `mine`, which do already; then the driver hears no more.
+   * Threads of heaps stand still, but for those of `asleep`, which do already; then the driver hears no more.
    * @param othersStand threads that cannot be asked to stand still do that, too
    * @throws {GuestError} NUMAHEAP_CANNOT_STOP if a thread cannot be stopped: then all go on
    */
-  async suspend(memory: WebAssembly.Memory, mine: readonly number[], othersStand: boolean): Promise<void> {
+  async suspend(memory: WebAssembly.Memory, asleep: readonly HeapThread[], othersStand: boolean): Promise<void> {
     const resumptions: ((moved: boolean) => void)[] = [];
     this.#goOn = (moved) => {
       this.#goOn = undefined;
@@ -285,6 +346,7 @@ export class GuestService {
     };
     try {
       for (const { heap, switchboard } of this.#heaps.values()) {
+        const mine = asleep.filter(({ owner }) => owner === heap.owner).map(({ key }) => key);
         const asked = this.#toAsk(heap, switchboard.keys, mine, othersStand);
         resumptions.push(await switchboard.park(asked, memory).catch((cause: unknown) => cannotStop(heap.owner, String(cause), cause)));
       }

@@ -1,5 +1,6 @@
 // A host: a hypervisor in a thread of its own, and virtual machines on it, each with its kernel in another. Everything here is calls to those
-// threads; nothing is kept that they know better. An operation resolves when the guests concerned, and their heaps, know what it changed.
+// threads; nothing is kept that they know better. An operation resolves when the guests concerned, and their heaps, know what it changed; it is
+// rejected with NUMAHEAP_HEAP_BUSY, though done, where a heap cannot be told, for a dead thread has its locks.
 
 import * as Comlink from "comlink";
 import type { PlacementPolicy } from "../guest/platform.js";
@@ -47,6 +48,8 @@ export interface VmBootOptions {
   readonly mode?: BootMode;
   /** Mode policy-hypercall: what the guest chooses. */
   readonly placement?: PlacementPolicy;
+  /** Linux: AutoNUMA moves pages to the tasks that access them. Default: off. */
+  readonly autonuma?: boolean;
   readonly name?: string;
 }
 
@@ -123,13 +126,13 @@ export class Host {
    * @throws {HypervisorError} NUMAHEAP_INVALID_ARGUMENT, NUMAHEAP_OVERCOMMIT, NUMAHEAP_PLATFORM_REFUSED
    */
   async boot(options: VmBootOptions): Promise<Vm> {
-    const { guest, placement, vcpus, memory: bytes, mode, name: wanted } = checked(BootSchema, options, "boot");
+    const { guest, placement, autonuma, vcpus, memory: bytes, mode, name: wanted } = checked(BootSchema, options, "boot");
     const create = { vcpus, memory: bytes, mode, ...(wanted !== undefined && { name: wanted }) };
     const { id, name, memory } = await this.#thread.call((service) => service.createVm(create));
     const thread = startKernel();
     try {
       const port = await this.#connect(id);
-      await thread.call((service) => service.boot(guest, Comlink.transfer(port, [port]), placement));
+      await thread.call((service) => service.boot(guest, Comlink.transfer(port, [port]), { placement, autonuma }));
     } catch (error) {
       await thread.end();
       await this.#thread.call((service) => service.destroyVm(id));

@@ -70,13 +70,18 @@ class Arrivals {
   }
 }
 
+/** Nobody waits for a fault to be served, so a look now and then stands for them. Milliseconds. */
+const FAULT_MS = 10;
+
 export class HypervisorService {
   #made: Xen | Kvm | undefined;
 
   /** @throws {HypervisorError} NUMAHEAP_INVALID_ARGUMENT */
   start(kind: HypervisorKind, topology: Topology): PlatformDescription {
-    this.#made = kind === "xen" ? new Xen(topology) : new Kvm(topology);
-    return this.#made.describe();
+    const hypervisor = kind === "xen" ? new Xen(topology) : new Kvm(topology);
+    this.#made = hypervisor;
+    setInterval(() => hypervisor.populateTouched(), FAULT_MS);
+    return hypervisor.describe();
   }
 
   get #hypervisor(): Xen | Kvm {
@@ -124,10 +129,6 @@ export class HypervisorService {
 
   setBalloonTarget(id: number, frames: number): void {
     this.#hypervisor.setBalloonTarget(this.#hypervisor.vm(id), frames);
-  }
-
-  populateTouched(): void {
-    this.#hypervisor.populateTouched();
   }
 
   truth(id: number): Truth {

@@ -9,7 +9,7 @@ import { FRAME_BYTES } from "../hypervisor/vm-layout.js";
 import { fromWire } from "./error-transfer.js";
 import type { GuestKind, GuestService, GuestView, TaskOptions } from "./guest-service.js";
 import { type KernelCalls, remoteCalls } from "./kernel-calls.js";
-import { checked, PagesSchema, PlacementSchema, TaskSchema, TextSchema } from "./options.js";
+import { AddressSchema, checked, PagesSchema, PlacementSchema, TaskSchema, TextSchema } from "./options.js";
 import type { ServiceThread } from "./thread.js";
 
 /** A thread of one of the guest's processes. Its calls answer as its system's do: 0 or a count, or an errno, which Linux negates. */
@@ -20,7 +20,13 @@ export interface Task<Calls> {
   readonly calls: KernelCalls<Calls>;
   /** Linux only: libnuma's functions for this task. */
   readonly libnuma: KernelCalls<Libnuma>;
-  /** Its process exits. */
+  /**
+   * Accesses a byte, whose page is populated if it was not.
+   * @returns node it lies on
+   * @throws {GuestError} NUMAHEAP_SEGMENTATION_FAULT, NUMAHEAP_OUT_OF_MEMORY
+   */
+  access(address: number): Promise<number>;
+  /** Its process exits, and all tasks of it. */
   exit(): Promise<void>;
 }
 
@@ -51,6 +57,10 @@ export class Kernel {
       tid,
       calls: callsOf<Calls>("calls", calls),
       libnuma: callsOf<Libnuma>("libnuma", libnuma),
+      access: async (address) => {
+        const at = checked(AddressSchema, address, "address");
+        return this.#thread.call((service) => service.access(tid, at));
+      },
       exit: () => this.#thread.call((service) => service.exitTask(tid)),
     };
   }

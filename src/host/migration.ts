@@ -3,6 +3,7 @@
 
 import * as Comlink from "comlink";
 import type { MigrationReport, MigrationRound } from "../hypervisor/live-migration.js";
+import { heapsHere } from "./attach.js";
 import type { HypervisorService, MigrationHooks } from "./hypervisor-service.js";
 import type { ServiceThread } from "./thread.js";
 import type { Running } from "./vm.js";
@@ -31,17 +32,20 @@ export interface End {
 export async function migrateBetween(made: Running, from: End, to: End, options: LiveMigrationOptions): Promise<MigrationReport> {
   const { maxRounds, stopBelow, onRound, pause } = options;
   let there: WebAssembly.Memory | undefined;
+  let mine: ReturnType<typeof heapsHere> = [];
   let goOn: ((moved: boolean) => void | Promise<void>) | undefined;
 
   const stand = async (memory: WebAssembly.Memory): Promise<void> => {
     there = memory;
-    for (const heap of made.heaps.keys()) heap.pause();
+    // This thread conducts, and must not sleep as others do.
+    mine = heapsHere(made.heaps);
+    for (const [heap] of mine) heap.pause();
+    const keys = mine.map(([, { name, key }]) => ({ owner: made.heaps.get(name)!, key }));
     try {
       goOn = await pause?.(memory);
-      const mine = [...made.heaps.values()].map(({ key }) => key);
-      await made.thread.call((service) => service.suspend(memory, mine, pause !== undefined));
+      await made.thread.call((service) => service.suspend(memory, keys, pause !== undefined));
     } catch (error) {
-      for (const heap of made.heaps.keys()) heap.resume();
+      for (const [heap] of mine) heap.resume();
       await goOn?.(false);
       throw error;
     }
@@ -52,7 +56,7 @@ export async function migrateBetween(made: Running, from: End, to: End, options:
     const port = await (moved ? to.connect(vm) : from.connect(made.id));
     await made.thread.call((service) => service.resume(Comlink.transfer(port, [port]), moved ? there : undefined));
     if (moved) Object.assign(made, { id: vm, memory: there!, hypervisor: to.thread } satisfies Partial<Running>);
-    for (const heap of made.heaps.keys()) {
+    for (const [heap] of mine) {
       if (moved) await heap.moveOver(there!);
       else heap.resume();
     }

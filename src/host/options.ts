@@ -1,6 +1,7 @@
 // What a caller of the host passes, checked before it goes to another thread: a schema for each call, and one error for whatever does not fit.
 
 import * as v from "valibot";
+import { ADDRESS_END } from "../guest/process.js";
 import { HypervisorError } from "../hypervisor/errors.js";
 import { BOOT_MODES, PLACEMENT_POLICIES } from "../hypervisor/modes.js";
 import { FRAME_BYTES } from "../hypervisor/vm-layout.js";
@@ -43,6 +44,7 @@ export const BootSchema = v.strictObject(
     memory: Size,
     mode: v.optional(one(BOOT_MODES), "adaptive"),
     placement: v.optional(one(PLACEMENT_POLICIES)),
+    autonuma: v.optional(v.boolean("must be true or false"), false),
     name: v.optional(text),
   },
   "must be { guest, vcpus, memory, ... }",
@@ -79,6 +81,7 @@ export const TaskSchema = v.strictObject(
 );
 
 export const IndexSchema = index;
+export const AddressSchema = number(0, ADDRESS_END - 1);
 export const FramesSchema = Frames;
 export const TextSchema = text;
 export const PlacementSchema = one(PLACEMENT_POLICIES);

@@ -42,7 +42,8 @@ export function startThread(script: URL, browserWorker: () => Worker): StartedTh
 export function serveStarter(service: object): void {
   carryErrors();
   const start = (port: MessagePort): void => Comlink.expose(service, port);
-  if (inNode) process.getBuiltinModule("node:worker_threads").parentPort!.once("message", start);
+  const starter = globalThis.process?.getBuiltinModule?.("node:worker_threads").parentPort;
+  if (starter) starter.once("message", start);
   else addEventListener("message", ({ data }) => start(data as MessagePort), { once: true });
 }
 

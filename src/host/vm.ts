@@ -3,11 +3,11 @@
 import type { NumaHeap } from "../heap/numa-heap.js";
 import { HypervisorError } from "../hypervisor/errors.js";
 import type { BootMode } from "../hypervisor/modes.js";
-import { attachHeap } from "./attach.js";
+import { attachHeap, heapsHere } from "./attach.js";
 import type { GuestKind, GuestService } from "./guest-service.js";
 import type { HypervisorService } from "./hypervisor-service.js";
 import { Kernel } from "./kernel.js";
-import { checked, FramesSchema, HeapSchema } from "./options.js";
+import { checked, FramesSchema, HeapSchema, IndexSchema } from "./options.js";
 import type { ServiceThread } from "./thread.js";
 
 export interface HeapOptions {
@@ -39,8 +39,8 @@ export interface Running {
   memory: WebAssembly.Memory;
   hypervisor: ServiceThread<HypervisorService>;
   readonly thread: ServiceThread<GuestService>;
-  /** Heaps of this thread, by their owners and keys. */
-  readonly heaps: Map<NumaHeap, { readonly owner: number; readonly key: number }>;
+  /** Owners of its heaps in the guest, by the names of their handles. */
+  readonly heaps: Map<string, number>;
   ended: boolean;
 }
 
@@ -88,10 +88,8 @@ export class Vm {
     const { initialBytes, maximumBytes, vcpu, mayBlock, patience } = checked(HeapSchema, options, "createHeap");
     const wanted = { vcpu, ...(initialBytes !== undefined && { initialBytes }), ...(maximumBytes !== undefined && { maximumBytes }) };
     const { owner, handle } = await made.thread.call((service) => service.createHeap(wanted, patience));
-    const heap = await attachHeap(handle, { mayBlock, patience });
-    made.heaps.set(heap, { owner, key: handle.key });
-    heap.addEventListener("detach", () => made.heaps.delete(heap), { once: true });
-    return heap;
+    made.heaps.set(handle.name, owner);
+    return attachHeap(handle, { mayBlock, patience });
   }
 
   /**
@@ -100,10 +98,20 @@ export class Vm {
    */
   async endHeap(heap: NumaHeap): Promise<void> {
     const made = runningOf(this);
-    const entry = made.heaps.get(heap);
-    if (!entry) throw new HypervisorError("NUMAHEAP_INVALID_ARGUMENT", "heap: must be one that this machine has made, and attached");
+    const [name, owner] = nameOf(made, heap);
     heap.detach();
-    await made.thread.call((service) => service.endHeap(entry.owner));
+    await made.thread.call((service) => service.endHeap(owner));
+    made.heaps.delete(name);
+  }
+
+  /**
+   * Maps a heap's memory into the process of a task, at the addresses it has: so calls such as mbind and move_pages can name it.
+   * @throws {GuestError} NUMAHEAP_INVALID_ARGUMENT where another heap is mapped
+   */
+  async mapHeap(heap: NumaHeap, task: { readonly tid: number }): Promise<void> {
+    const made = runningOf(this);
+    const [[, owner], tid] = [nameOf(made, heap), checked(IndexSchema, task?.tid, "task.tid")];
+    await made.thread.call((service) => service.mapHeap(tid, owner));
   }
 
   /**
@@ -121,10 +129,26 @@ export class Vm {
   async destroy(): Promise<void> {
     const made = running.get(this)!;
     if (made.ended) return;
-    for (const heap of made.heaps.keys()) heap.detach();
+    for (const [heap] of heapsHere(made.heaps)) detachAnyway(heap);
     made.ended = true;
     await made.thread.call((service) => service.stop()).catch(() => {});
     await made.thread.end();
     await made.hypervisor.call((service) => service.destroyVm(made.id));
+  }
+}
+
+/** Name and owner of a heap of the machine, to which this thread is attached. */
+function nameOf({ heaps }: Running, heap: NumaHeap): [string, number] {
+  const name = heapsHere(heaps).find(([mine]) => mine === heap)?.[1].name;
+  if (name !== undefined) return [name, heaps.get(name)!];
+  throw new HypervisorError("NUMAHEAP_INVALID_ARGUMENT", "heap: must be one of this machine's, attached here");
+}
+
+/** Also where another thread holds a lock: that is over with the machine. */
+function detachAnyway(heap: NumaHeap): void {
+  try {
+    heap.detach();
+  } catch (error) {
+    if ((error as { code?: string }).code !== "NUMAHEAP_BUSY") throw error;
   }
 }

@@ -83,6 +83,8 @@ const LONGEST_STANDSTILL_MS = 300_000;
 
 /** Sleeps between two calls until the machine has arrived on its new host, or stays. Throws where a thread may not sleep, as on a page. */
 function standStill(heap: NumaHeap, { memory, words }: Standstill): void {
+  // Throws on a page, before anybody counts on it.
+  Atomics.wait(words, VERDICT, -1, 0);
   Atomics.add(words, STANDING, 1);
   while (Atomics.load(words, VERDICT) === 0 && Atomics.wait(words, VERDICT, 0, LONGEST_STANDSTILL_MS) !== "timed-out");
   if (Atomics.load(words, VERDICT) === GO_ON_THERE) void heap.moveOver(memory);

@@ -1,6 +1,16 @@
 // A host as its user has it: the hypervisor, each kernel and each application in a thread of its own.
-import { afterEach, describe, expect, test } from "vitest";
-import { type CpusetCalls, differences, freebsd, Host, type HostOptions, HypervisorError, linux, type Vm } from "../../dist/host/index.js";
+import { afterEach, describe, expect, test, vi } from "vitest";
+import {
+  attachHeap,
+  type CpusetCalls,
+  differences,
+  freebsd,
+  Host,
+  type HostOptions,
+  HypervisorError,
+  linux,
+  type Vm,
+} from "../../dist/host/index.js";
 import type { NumaHeap } from "../../dist/index.js";
 import { AppWorker, inNode } from "./workers.js";
 
@@ -135,6 +145,35 @@ describe.each(PAIRINGS)("$hypervisor, $guest", ({ hypervisor, guest }) => {
   });
 });
 
+test("all heaps of the thread that conducts go along, and answer busy on the way", async () => {
+  const host = await create({ hypervisor: "xen", ...FOUR });
+  const other = await create({ hypervisor: "xen", ...FOUR });
+  const vm = await host.boot({ vcpus: 4, memory: "32MiB" });
+  const [one, two] = [await vm.createHeap(), await vm.createHeap({ initialBytes: "1MiB", vcpu: 1 })];
+  const again = await attachHeap(one.handle(2), { mayBlock: false });
+  const heaps = [one, two, again];
+  const blocks = heaps.map((heap) => heap.alloc(Uint32Array, 3000));
+  blocks.forEach((block, i) => block.view.fill(i));
+  const answers: unknown[] = [];
+  const pause = (): Promise<() => void> => {
+    for (const heap of heaps) {
+      try {
+        answers.push(heap.malloc(10));
+      } catch (error) {
+        answers.push((error as { code: string }).code);
+      }
+    }
+    return Promise.resolve(() => {});
+  };
+  await host.migrateLive(vm, other, { pause });
+  expect(answers).toEqual(["NUMAHEAP_BUSY", "NUMAHEAP_BUSY", "NUMAHEAP_BUSY"]);
+  expect(heaps.every((heap) => heap.memory === vm.memory)).toBe(true);
+  expect(blocks.every((block, i) => block.view.every((word) => word === i))).toBe(true);
+  expect(heaps.every((heap) => heap.malloc(100) > 0)).toBe(true);
+  expect(await wrong(other, vm, two)).toEqual([]);
+  expect(await wrong(other, vm, one)).toEqual([]);
+});
+
 test("a thread that cannot be asked to stand still keeps its machine where it is, unless its owner stops it", async () => {
   const host = await create({ hypervisor: "kvm", ...FOUR });
   const other = await create({ hypervisor: "kvm", ...FOUR });
@@ -185,6 +224,47 @@ describe("calls of the kernel", () => {
     await task.exit();
     await expect(task.calls.getcpu()).rejects.toMatchObject({ name: "GuestError", code: "NUMAHEAP_INVALID_ARGUMENT" });
     await expect(vm.guest.sysctl("vm.ndomains")).rejects.toMatchObject({ code: "NUMAHEAP_INVALID_ARGUMENT" });
+  });
+
+  test("Linux: a heap's pages move by mbind and move_pages, and the heap knows", async () => {
+    const host = await create({ hypervisor: "xen", ...FOUR });
+    const vm = await host.boot({ vcpus: 4, memory: "32MiB" });
+    const heap = await vm.createHeap();
+    const task = await vm.guest.newTask({ vcpu: 0 });
+    await expect(task.access(heap.handle(0).base)).rejects.toMatchObject({ code: "NUMAHEAP_SEGMENTATION_FAULT" });
+    await vm.mapHeap(heap, task);
+    const block = heap.malloc(100_000);
+    const page = Math.ceil(block / FRAME) * FRAME;
+    expect(await task.access(page)).toBe(heap.nodeOf(page));
+    const flags = linux.MPOL_MF_MOVE | linux.MPOL_MF_STRICT;
+    expect(await task.calls.mbind(page, 4 * FRAME, linux.MPOL_BIND, new Uint32Array([0b0100]), 33, flags)).toBe(0);
+    await vm.guest.settle();
+    expect([0, 1, 2, 3].map((i) => heap.nodeOf(page + i * FRAME))).toEqual([2, 2, 2, 2]);
+    const status = new Int32Array(2);
+    expect(await task.calls.move_pages(0, 2, [page, page + FRAME], [3, 1], status, linux.MPOL_MF_MOVE)).toBe(0);
+    expect([...status]).toEqual([3, 1]);
+    await vm.guest.settle();
+    expect([heap.nodeOf(page), heap.nodeOf(page + FRAME)]).toEqual([3, 1]);
+    expect(await wrong(host, vm, heap)).toEqual([]);
+    await expect(vm.mapHeap(heap, task)).rejects.toMatchObject({ name: "GuestError", code: "NUMAHEAP_INVALID_ARGUMENT" });
+  });
+
+  test("Linux: AutoNUMA brings pages to the task that accesses them", async () => {
+    const host = await create({ hypervisor: "kvm", ...FOUR });
+    const nodes: Record<string, number[]> = {};
+    for (const autonuma of [false, true]) {
+      const vm = await host.boot({ vcpus: 4, memory: "32MiB", autonuma });
+      const [here, there] = [await vm.guest.newTask({ vcpu: 0 }), await vm.guest.newTask({ vcpu: 1 })];
+      expect(there.pid).not.toBe(here.pid);
+      const sibling = await vm.guest.newTask({ vcpu: 3, pid: here.pid });
+      const address = await here.calls.mmap(4 * FRAME);
+      for (let i = 0; i < 4; ++i) expect(await here.access(address + i * FRAME)).toBe(0);
+      const before = await sibling.access(address);
+      if (autonuma) await vi.waitFor(async () => expect(await sibling.access(address)).toBe(3), { timeout: 30_000, interval: 1 });
+      nodes[String(autonuma)] = [before, await sibling.access(address)];
+      await vm.destroy();
+    }
+    expect(nodes).toEqual({ false: [0, 0], true: [0, 3] });
   });
 
   test("FreeBSD: domainsets by system call, sysctls as the flat machine", async () => {
@@ -268,7 +348,7 @@ describe("errors arrive as what they are", () => {
       [() => host.migrateLive(vm, bad(null)), /^to: must be another host/],
       [() => vm.createHeap(bad({ vcpu: -1 })), /^createHeap.vcpu: must be/],
       [() => vm.createHeap({ vcpu: 4 }), /vcpu must be a whole number from 0 to 3/],
-      [() => vm.endHeap(bad({})), /^heap: must be one that/],
+      [() => vm.endHeap(bad({})), /^heap: must be one of this machine/],
       [() => vm.guest.newTask(bad({})), /^newTask.vcpu: is missing/],
       [() => vm.guest.newTask({ vcpu: 0, pid: 77 }), /no process 77/],
       [() => vm.guest.readFile(bad(7)), /^path: must be text/],

@@ -121,22 +121,29 @@ describe.each(PAIRINGS)("$hypervisor, $guest", ({ hypervisor, guest }) => {
     expect(await wrong(host, { vm, heap })).toEqual([]);
   });
 
-  test(`${soakChanges} changes drawn at random under load`, async () => {
+  const drawn = `${soakChanges} changes of all kinds drawn at random, under load`;
+  test(drawn, { timeout: 60_000 + soakChanges * 20 }, async () => {
     const random = randomFrom(seed);
-    const host = await create(hypervisor, 4);
+    let [host, other] = [await create(hypervisor, 4), await create(hypervisor, 2)];
     const rig = await start(host, { guest });
     const { vm } = rig;
     const draw = (): Promise<unknown> => {
       const kind = random(20);
-      if (kind < 9) return host.migrateVcpu(vm, random(THREADS), { toNode: random(4) });
+      const toNode = random(host.topology.nodes.length);
+      if (kind < 9) return host.migrateVcpu(vm, random(THREADS), { toNode });
       if (kind < 10) return host.setBalloonTarget(vm, (80 + random(17)) * MIB);
       if (kind < 11) return host.balance();
       const frames = (96 * MIB) / FRAME;
       const first = random(frames - 1);
       const count = 1 + random(Math.min(random(20) === 0 ? 2000 : 64, frames - first));
-      return host.migratePages(vm, { start: first * FRAME, bytes: count * FRAME, toNode: random(4) });
+      return host.migratePages(vm, { start: first * FRAME, bytes: count * FRAME, toNode });
     };
-    for (let done = 0; done < soakChanges; done += 8) await Promise.all(Array.from({ length: 8 }, draw));
+    for (let done = 0; done < soakChanges; done += 8) {
+      await Promise.all(Array.from({ length: 8 }, draw));
+      if (done % 1000 !== 200) continue;
+      await host.migrateLive(vm, other, { maxRounds: 2, pause: pauseReplay(rig.replay) });
+      [host, other] = [other, host];
+    }
     expect(await rig.finish()).toMatchObject(CLEAN);
     expect(await wrong(host, rig)).toEqual([]);
   });

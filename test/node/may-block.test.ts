@@ -1,4 +1,6 @@
 // A thread that may not sleep goes on while a lock is held by the dead, and hears of the death.
+import { once } from "node:events";
+import { Worker } from "node:worker_threads";
 import { expect, test } from "vitest";
 import { NumaHeap } from "../../dist/index.js";
 // @ts-expect-error -- plain JavaScript
@@ -32,6 +34,16 @@ test("a held lock is an answer, not a wait; after the reaping all is well", asyn
   heap.free(large);
   heap.trim();
   expect(heap.walk({ live: [] })).toEqual({ ok: true, problems: [], unaccounted: [] });
+});
+
+test("a worker that has ended before it is registered is reaped all the same", async () => {
+  using heap = await NumaHeap.create();
+  const handle = heap.handle();
+  await NumaHeap.attach(handle);
+  const worker = new Worker("", { eval: true });
+  await once(worker, "exit");
+  heap.register(worker, handle);
+  expect(heap.stats().reapedThreads).toBe(1);
 });
 
 test("where there are no Web Locks, who waits for a death by them is told what to do", async () => {

@@ -1,0 +1,63 @@
+// Threads of an application that are terminated anywhere in the allocator while the machine below changes.
+import { afterEach, expect, test } from "vitest";
+import { Worker } from "node:worker_threads";
+import { Host } from "../../dist/host/index.js";
+
+const DEATHS = Number(process.env["TORTURE_ROUNDS"] ?? 6) * 5;
+const hosts: Host[] = [];
+afterEach(() => Promise.all(hosts.splice(0).map((host) => host.dispose())));
+
+const library = new URL("../../dist/host/index.js", import.meta.url).href;
+/** Allocates and frees without end, of all sizes. */
+const BUSY = `
+  import { parentPort, workerData } from "node:worker_threads";
+  import { attachHeap } from "${library}";
+  const heap = await attachHeap(workerData);
+  parentPort.postMessage("busy");
+  const live = [];
+  for (let i = 0; ; ++i) {
+    const ptr = heap.malloc((i * 7919) % 70_000);
+    if (ptr !== 0) live.push(ptr);
+    if (live.length > 40) heap.free(live.splice((i * 31) % live.length, 1)[0]);
+  }`;
+const script = new URL(`data:text/javascript,${encodeURIComponent(BUSY)}`);
+
+test.each(["xen", "kvm"] as const)("%s: the kernel and everybody else go on, and the dead are reaped", async (hypervisor) => {
+  const host = await Host.create({ hypervisor, nodes: 4, cpusPerNode: 1, memoryPerNode: "32MiB" });
+  hosts.push(host);
+  const vm = await host.boot({ vcpus: 4, memory: "64MiB" });
+  const heap = await vm.createHeap();
+  const crew = new Set<Worker>();
+  const hire = async (vcpu: number): Promise<Worker> => {
+    const handle = heap.handle(vcpu);
+    const worker = new Worker(script, { workerData: handle });
+    heap.register(worker, handle);
+    await new Promise((resolve) => worker.once("message", resolve));
+    crew.add(worker);
+    return worker;
+  };
+  const workers = await Promise.all([1, 2, 3].map(hire));
+  for (let death = 0; death < DEATHS; ++death) {
+    const changes = [
+      host.migrateVcpu(vm, death % 4, { toNode: (death * 3 + 1) % 4 }),
+      host.migratePages(vm, { start: (death % 8) * 2 ** 22, bytes: 2 ** 21, toNode: death % 4 }),
+    ];
+    const place = death % 3;
+    const dying = workers[place]!;
+    crew.delete(dying);
+    await dying.terminate();
+    await Promise.all(changes);
+    workers[place] = await hire(1 + place);
+  }
+  await Promise.all([...crew].map((worker) => worker.terminate()));
+  while (heap.stats().threads.length > 2) await new Promise((resolve) => setTimeout(resolve, 1));
+  await vm.guest.settle();
+  expect(heap.stats().reapedThreads).toBe(DEATHS + 3);
+  const { problems } = heap.walk();
+  expect(problems).toEqual([]);
+  expect(await vm.guest.check()).toEqual([]);
+  // Whoever was told nothing any more is no problem but a note.
+  const notes = (await vm.guest.problems()).map(({ message }) => message).filter((message) => !/hears no more of changes/.test(message));
+  expect(notes).toEqual([]);
+  expect(heap.malloc(50_000)).toBeGreaterThan(0);
+});

@@ -7,20 +7,19 @@ const VM = { vcpus: 4, memory: "96MiB" } as const;
 
 export const namedScenarios: Readonly<Record<string, ScenarioFile>> = {
   "vcpu-migration": {
-    description: "vCPUs move between the nodes of a ring, one by one, all at once by an unbalanced load, and back; then memory follows",
+    description: "vCPUs move between the nodes of a ring: one by one, then as the load balancer has it, and most of them back; then pages",
     machine: MACHINE,
     vm: VM,
     load: { trace: "jq-filter" },
     events: [
-      { at: 1000, do: "migrate-vcpu", vcpu: 0, toNode: 1 },
+      { at: 1000, do: "migrate-vcpu", vcpu: 1, toNode: 2 },
       { at: 1500, do: "migrate-vcpu", vcpu: 2, toNode: 0 },
       { at: 2000, do: "migrate-vcpu", vcpu: 3, toCpu: 0 },
-      { at: 2500, do: "balance", loads: [90, 20, 90, 90] },
-      { at: 3000, do: "migrate-vcpu", vcpu: 0, toNode: 0 },
-      { at: 3000, do: "migrate-vcpu", vcpu: 2, toNode: 2 },
-      { at: 3000, do: "migrate-vcpu", vcpu: 3, toNode: 3 },
-      { at: 3500, do: "migrate-pages", share: 0.25, toNode: 3 },
-      { at: 4000, do: "advise", start: "32MiB", bytes: "8MiB", toNode: 1 },
+      { at: 2500, do: "balance", loads: [90, 90, 90, 90] },
+      { at: 3000, do: "migrate-vcpu", vcpu: 1, toNode: 1 },
+      { at: 3500, do: "migrate-vcpu", vcpu: 3, toNode: 2 },
+      { at: 4000, do: "migrate-pages", share: 0.25, toNode: 3 },
+      { at: 4500, do: "advise", start: "32MiB", bytes: "8MiB", toNode: 1 },
     ],
   },
   ballooning: {

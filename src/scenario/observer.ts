@@ -31,6 +31,7 @@ export interface Begun {
 
 /** An event that is over, but for what happens until the next one. */
 interface Over extends Begun {
+  readonly ms: number;
   readonly after: Sample;
   readonly outcome: Outcome | null;
   readonly error: string | null;
@@ -85,11 +86,13 @@ export class Observer {
     return { begun: { event, sample, before: lessLocality(sample.locality, this.#last) }, before };
   }
 
-  /** It is over, and the guest and its heaps know it. */
-  async end(begun: Begun, outcome: Outcome | null, error: string | null): Promise<void> {
+  /** It is over, and the guest and its heaps know it. Answers with the milliseconds it took. */
+  async end(begun: Begun, outcome: Outcome | null, error: string | null): Promise<number> {
+    const ms = wallClock() - begun.sample.time;
     const after = await this.#sample();
     this.#last = after.locality;
-    this.#over = { ...begun, after, outcome, error };
+    this.#over = { ...begun, ms, after, outcome, error };
+    return ms;
   }
 
   /** The report of the last event that was over: all until now is its. */
@@ -101,13 +104,13 @@ export class Observer {
     const heard = [...this.#heard].map(([thread, notifications]) => ({ thread, notifications }));
     this.#heard.clear();
     if (!over) return undefined;
-    const { event, sample, after, outcome, error, before } = over;
+    const { event, sample, ms, after, outcome, error, before } = over;
     const { handlerInvocations } = await this.#stage.vm.guest.view();
     const since = (time: number): number => time - sample.time;
     return {
       event,
       beganMs: sample.time - this.#zero,
-      ms: since(after.time),
+      ms,
       outcome,
       error,
       told: told(deliveries, since, handlerInvocations - sample.handlerInvocations),
@@ -130,13 +133,13 @@ export class Observer {
 function told(deliveries: readonly Delivery[], since: (time: number) => number, handlerInvocations: number): Told {
   const by: Record<string, number> = {};
   for (const { what } of deliveries) by[what] = (by[what] ?? 0) + 1;
-  const delays = deliveries.map(({ raised, delivered }) => delivered - raised).sort((a, b) => a - b);
-  const none = delays.length === 0;
+  const raisedOnes = deliveries.filter(({ raised }) => raised > 0);
+  const delays = raisedOnes.map(({ raised, delivered }) => delivered - raised).sort((a, b) => a - b);
   return {
     deliveries: by,
     changes: deliveries.reduce((sum, { changes }) => sum + changes, 0),
-    knownMs: none ? null : Math.max(...deliveries.map(({ delivered }) => since(delivered))),
-    delayMs: none ? null : { median: delays[delays.length >> 1]!, max: delays.at(-1)! },
+    knownMs: deliveries.length === 0 ? null : Math.max(...deliveries.map(({ delivered }) => since(delivered))),
+    delayMs: delays.length === 0 ? null : { median: delays[delays.length >> 1]!, max: delays.at(-1)! },
     handlerInvocations,
   };
 }

@@ -135,8 +135,8 @@ class Run {
         report(before);
         this.watcher.onBegin?.(event, begun.sample.time - zero);
         const [outcome, error] = await this.#done(event, stage);
-        await observer.end(begun, outcome, error);
-        this.watcher.onEnd?.(event, outcome, error, wallClock() - begun.sample.time);
+        const ms = await observer.end(begun, outcome, error);
+        this.watcher.onEnd?.(event, outcome, error, ms);
       }
       const end = wallClock() + REST_MS;
       while (!load.ended && wallClock() < end) await sleep(20);

@@ -3,7 +3,8 @@
 import type { ScenarioFile } from "./schema.js";
 
 const MACHINE = { nodes: 4, cpusPerNode: 2, memoryPerNode: "128MiB", distances: "ring" } as const;
-const VM = { vcpus: 4, memory: "96MiB" } as const;
+/** The load's events lie in the guest's memory, too: enough of it that the first node has room for blocks beside them. */
+const VM = { vcpus: 4, memory: "192MiB" } as const;
 
 export const namedScenarios: Readonly<Record<string, ScenarioFile>> = {
   "vcpu-migration": {
@@ -19,21 +20,21 @@ export const namedScenarios: Readonly<Record<string, ScenarioFile>> = {
       { at: 3000, do: "migrate-vcpu", vcpu: 1, toNode: 1 },
       { at: 3500, do: "migrate-vcpu", vcpu: 3, toNode: 2 },
       { at: 4000, do: "migrate-pages", share: 0.25, toNode: 3 },
-      { at: 4500, do: "advise", start: "32MiB", bytes: "8MiB", toNode: 1 },
+      { at: 4500, do: "advise", start: "48MiB", bytes: "8MiB", toNode: 1 },
     ],
   },
   ballooning: {
     description: "the hypervisor takes memory away and gives it back, from whichever node has some",
     machine: MACHINE,
-    vm: { vcpus: 4, memory: "128MiB" },
+    vm: VM,
     load: { trace: "jq-filter" },
     events: [
-      { at: 1000, do: "balloon", target: "112MiB" },
-      { at: 1500, do: "balloon", target: "96MiB" },
-      { at: 2000, do: "migrate-pages", start: "64MiB", bytes: "32MiB", toNode: 0 },
-      { at: 2500, do: "balloon", target: "128MiB" },
-      { at: 3000, do: "balloon", target: "104MiB" },
-      { at: 3500, do: "balloon", target: "128MiB" },
+      { at: 1000, do: "balloon", target: "160MiB" },
+      { at: 1500, do: "balloon", target: "128MiB" },
+      { at: 2000, do: "migrate-pages", start: "64MiB", bytes: "64MiB", toNode: 0 },
+      { at: 2500, do: "balloon", target: "192MiB" },
+      { at: 3000, do: "balloon", target: "144MiB" },
+      { at: 3500, do: "balloon", target: "192MiB" },
     ],
   },
   "live-migration": {
@@ -52,11 +53,11 @@ export const namedScenarios: Readonly<Record<string, ScenarioFile>> = {
   storm: {
     description: "vCPUs, pages and the balloon's target change at random, many times a second",
     machine: MACHINE,
-    vm: { vcpus: 4, memory: "160MiB" },
+    vm: { vcpus: 4, memory: "320MiB" },
     load: { trace: "node-workers" },
     events: [
-      { at: 1500, do: "storm", for: 2500, perSecond: 50 },
-      { at: 5000, do: "storm", for: 4000, perSecond: 200, balloon: "136MiB" },
+      { at: 1000, do: "storm", for: 2000, perSecond: 50 },
+      { at: 4000, do: "storm", for: 3000, perSecond: 200, balloon: "256MiB" },
     ],
   },
 };

@@ -37,6 +37,7 @@ export class Balloon {
   #work: Promise<void> = Promise.resolve();
   #working = false;
   #stopped = false;
+  #suspended = false;
 
   /** @param ballooned frames that are in it from the beginning */
   constructor(host: BalloonHost, frames: number, ballooned: readonly number[]) {
@@ -64,9 +65,21 @@ export class Balloon {
 
   /** Goes on with what was left undone, now instead of later. */
   kick(): void {
-    if (this.#stopped || this.#working) return;
+    if (this.#stopped || this.#suspended || this.#working) return;
     this.#working = true;
     this.#work = this.#run();
+  }
+
+  /** Rests from when this resolves until it is resumed: no request is under way, no frame changes hands. */
+  async suspend(): Promise<void> {
+    this.#suspended = true;
+    this.#retry.done();
+    await this.idle();
+  }
+
+  resume(): void {
+    this.#suspended = false;
+    this.kick();
   }
 
   /** Resolves when the target is reached, or nothing more can be done towards it for now: then `size` says how far it came. */
@@ -87,12 +100,12 @@ export class Balloon {
   async #run(): Promise<void> {
     try {
       let goesOn = true;
-      while (goesOn && !this.#stopped && this.#missing !== 0) {
+      while (goesOn && !this.#stopped && !this.#suspended && this.#missing !== 0) {
         const count = Math.min(Math.abs(this.#missing), BALLOON_CHUNK);
         goesOn = await (this.#missing > 0 ? this.#inflate(count) : this.#deflate(count));
       }
       if (this.#missing === 0) this.#retry.done();
-      else if (!this.#stopped) this.#retry.later();
+      else if (!this.#stopped && !this.#suspended) this.#retry.later();
     } finally {
       this.#working = false;
     }

@@ -385,13 +385,27 @@ export abstract class Guest<T extends GuestThread = GuestThread, P = unknown> im
     return this.heaps.catchUp();
   }
 
+  /**
+   * Before the machine stands still to be moved to another host, and before its driver does: until it is resumed, the kernel does nothing
+   * of its own, and tells no heap. What was written to the old memory after the last copy would be lost.
+   */
+  async suspend(): Promise<void> {
+    await this.balloon.suspend();
+    this.heaps.suspend();
+  }
+
+  /** It goes on, over whichever memory. */
+  resume(): void {
+    this.heaps.resume();
+    this.balloon.resume();
+  }
+
   /** Runs on over another memory with the same bytes: the new host's, after a live migration. Nothing else may run meanwhile. */
   moveOver(memory: WebAssembly.Memory): void {
     this.#memory = memory;
     const table = new FrameTable(memory.buffer as unknown as SharedArrayBuffer, this.layout);
     this.lists.table = table;
     this.topology.table = table;
-    this.balloon.kick();
   }
 
   stop(): void {

@@ -5,7 +5,7 @@ import type { ActualTopology } from "./actual-topology.js";
 import type { FrameRange } from "./platform.js";
 import { Retry } from "./retry.js";
 
-/** What the kernel calls in a heap; NumaHeap has all of these. Each may throw an error of code NUMAHEAP_BUSY. */
+/** What the kernel calls in a heap (guest-heap.ts). Each may throw an error of code NUMAHEAP_BUSY. */
 export interface HeapLink {
   setNodes(count: number): void;
   setDistance(from: number, to: number, distance: number): void;
@@ -39,6 +39,7 @@ export class HeapLinks {
   readonly #onProblem: (error: unknown) => void;
   readonly #entries = new Set<Entry>();
   readonly #retry: Retry;
+  #suspended = false;
 
   /** @param onProblem told why a heap was dropped: it threw something other than busy */
   constructor(topology: ActualTopology, onProblem: (error: unknown) => void) {
@@ -60,12 +61,16 @@ export class HeapLinks {
   }
 
   tell(update: TopologyUpdate): void {
-    for (const entry of this.#entries) if (!entry.behind) this.#attempt(entry, () => this.#say(entry, update));
+    for (const entry of this.#entries) {
+      if (this.#suspended) entry.behind = true;
+      else if (!entry.behind) this.#attempt(entry, () => this.#say(entry, update));
+    }
     this.catchUp();
   }
 
   /** Tells those that were busy. True: all heaps know everything. */
   catchUp(): boolean {
+    if (this.#suspended) return false;
     let late = false;
     for (const entry of this.#entries) {
       if (entry.behind) this.#attempt(entry, () => this.#say(entry, this.#everything()));
@@ -74,6 +79,17 @@ export class HeapLinks {
     if (late) this.#retry.later();
     else this.#retry.done();
     return !late;
+  }
+
+  /** Heaps are not told anything until they are resumed: then, everything they missed. */
+  suspend(): void {
+    this.#suspended = true;
+    this.#retry.done();
+  }
+
+  resume(): void {
+    this.#suspended = false;
+    this.catchUp();
   }
 
   /** Asks all heaps for free frames; whether any gave some. */

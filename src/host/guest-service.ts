@@ -276,6 +276,11 @@ export class GuestService {
     return { owner: heap.owner, handle };
   }
 
+  /** A thread of the heap is at the other end of a port. */
+  connectThread({ owner, key }: HeapThread, port: MessagePort): void {
+    this.#heaps.get(owner)?.switchboard.connect(key, port);
+  }
+
   /** @throws {GuestError} NUMAHEAP_HEAP_IN_USE */
   endHeap(owner: number): number {
     const entry = this.#heaps.get(owner);
@@ -350,8 +355,10 @@ export class GuestService {
         const asked = this.#toAsk(heap, switchboard.keys, mine, othersStand);
         resumptions.push(await switchboard.park(asked, memory).catch((cause: unknown) => cannotStop(heap.owner, String(cause), cause)));
       }
+      await this.#kernel.suspend();
       await this.#driver!.suspend();
     } catch (error) {
+      this.#kernel.resume();
       this.#goOn?.(false);
       throw error;
     }
@@ -376,6 +383,7 @@ export class GuestService {
     try {
       await this.#driver!.resume(await connectPort(port));
     } finally {
+      this.#kernel.resume();
       this.#goOn?.(memory !== undefined);
     }
   }

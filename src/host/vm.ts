@@ -1,6 +1,7 @@
 // A virtual machine of a host, with its guest booted.
 
-import type { NumaHeap } from "../heap/numa-heap.js";
+import * as Comlink from "comlink";
+import type { HeapHandle, NumaHeap } from "../heap/numa-heap.js";
 import { HypervisorError } from "../hypervisor/errors.js";
 import type { BootMode } from "../hypervisor/modes.js";
 import { attachHeap, heapsHere } from "./attach.js";
@@ -90,6 +91,20 @@ export class Vm {
     const { owner, handle } = await made.thread.call((service) => service.createHeap(wanted, patience));
     made.heaps.set(handle.name, owner);
     return attachHeap(handle, { mayBlock, patience });
+  }
+
+  /**
+   * A port for the thread of a handle, to be transferred to it and passed to attachHeap: in browsers no thread but this one can follow its
+   * machine to another host without.
+   * @throws {HypervisorError} NUMAHEAP_INVALID_ARGUMENT for a handle of no heap of this machine
+   */
+  async port({ name, key }: HeapHandle): Promise<MessagePort> {
+    const made = runningOf(this);
+    const owner = made.heaps.get(name);
+    if (owner === undefined) throw new HypervisorError("NUMAHEAP_INVALID_ARGUMENT", "handle: must be one of a heap of this machine");
+    const { port1, port2 } = new MessageChannel();
+    await made.thread.call((service) => service.connectThread({ owner, key }, Comlink.transfer(port1, [port1])));
+    return port2;
   }
 
   /**

@@ -18,7 +18,10 @@ export interface VmLayout {
   readonly frames: number;
   /** u8[MAX_VCPUS]: node each vCPU really runs on. Written by the hypervisor only; a guest may not read it but where a fault would tell. */
   readonly vcpuTruth: number;
-  /** u8 a frame: 1 + node it really lies on, or will once it is touched; 0 = nobody knows. Written by the hypervisor only; for measuring. */
+  /**
+   * u8 a frame: 1 + node it really lies on, or will when it is touched; 0 = who touches it says, or it is in the balloon. Written by the
+   * hypervisor only; for measuring.
+   */
   readonly frameTruth: number;
   /** u8 a frame: who has it (src/guest/frame-table.ts). Claimed and released by compare-and-swap. */
   readonly frameOwner: number;

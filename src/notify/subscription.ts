@@ -24,6 +24,8 @@ import { PATIENCE_MS } from "./notifier.js";
 export interface SubscribeOptions {
   /** Milliseconds the kernel has for an answer, and after which a thread that was out of reach asks again. Default: 10,000. */
   readonly patience?: number;
+  /** What `vm.port(handle)` has made for this thread. Only browsers need it, and only for live migration: by it the other memory comes. */
+  readonly port?: MessagePort;
 }
 
 /**
@@ -45,6 +47,7 @@ export async function subscribe(heap: NumaHeap, handle: HeapHandle, options: Sub
     say({ is: "leave", key });
     all.close();
     mine.close();
+    options.port?.close();
   };
   const calls: SubscriberCalls = {
     welcome: () => welcome(),
@@ -57,6 +60,7 @@ export async function subscribe(heap: NumaHeap, handle: HeapHandle, options: Sub
     park: (standstill) => standStill(heap, standstill),
   };
   Comlink.expose(calls, mine);
+  if (options.port) Comlink.expose(calls, options.port);
   heap.addEventListener("detach", close, { once: true });
   say({ is: "hello", key, epoch: undefined });
   await answered(welcomed, patience).catch((error: unknown) => {

@@ -58,6 +58,8 @@ export class Switchboard {
   readonly #channel: BroadcastChannel;
   readonly #notifier: Notifier;
   readonly #threads = new Map<number, RemoteThread>();
+  /** Of threads that were given one: it carries memories everywhere, which channels of browsers do not. */
+  readonly #ports = new Map<number, { readonly port: MessagePort; readonly calls: Comlink.Remote<SubscriberCalls> }>();
 
   constructor(handle: HeapHandle, options: SwitchboardOptions) {
     this.#handle = handle;
@@ -79,9 +81,16 @@ export class Switchboard {
     this.#notifier.notify(change);
   }
 
+  /** The thread of this key is at the other end of a port. */
+  connect(key: number, port: MessagePort): void {
+    this.#ports.get(key)?.port.close();
+    this.#ports.set(key, { port, calls: Comlink.wrap<SubscriberCalls>(port) });
+  }
+
   stop(): void {
     this.#notifier.stop();
     this.#threads.clear();
+    for (const { port } of this.#ports.values()) port.close();
     this.#channel.close();
   }
 
@@ -92,6 +101,8 @@ export class Switchboard {
     else if (is === "leave") {
       this.#threads.delete(key);
       this.#notifier.remove(key);
+      this.#ports.get(key)?.port.close();
+      this.#ports.delete(key);
     }
   }
 
@@ -114,9 +125,8 @@ export class Switchboard {
     };
     let refusal: unknown;
     for (const key of keys)
-      this.#threads
-        .get(key)
-        ?.calls.park({ memory, words })
+      (this.#ports.get(key) ?? this.#threads.get(key))?.calls
+        .park({ memory, words })
         .then(undefined, (error: unknown) => (refusal = error));
     const deadline = now() + (this.#options.patience ?? PATIENCE_MS);
     while (Atomics.load(words, STANDING) < keys.length) {

@@ -12,8 +12,8 @@ export const CONTROL_OBJECT_COUNT = 20;
 /** Time the trace is run; part of the pattern, so that a block of an earlier round never passes for one of this. */
 export const CONTROL_ROUND = 24;
 /**
- * On a virtual machine, addresses of what is really so, a byte each: node of a vCPU; 1 + node of a frame, 0 = nobody knows yet; 1 + node it
- * was first touched from, which counts then (0 = the heap's map does). 0 = the heap's topology page is the truth.
+ * On a virtual machine, addresses of what is really so, a byte each: node of a vCPU; 1 + node of a frame, 0 = not placed yet; 1 + node it
+ * was first touched from, which counts for a frame not placed yet (0 = the heap's map does). 0 = the heap's topology page is the truth.
  */
 export const CONTROL_VCPU_TRUTH = 28;
 export const CONTROL_FRAME_TRUTH = 32;

@@ -44,8 +44,8 @@ export interface ReplayOptions {
   latency?: boolean;
   /** Called a few times a second while events run. */
   onProgress?: (progress: ReplayProgress) => void;
-  /** Asked after every round: whether to run the trace once more. */
-  again?: () => boolean;
+  /** Asked after every round, while what the trace leaves alive still is: whether to run the trace once more. */
+  again?: () => boolean | Promise<boolean>;
 }
 
 export interface ReplayProgress {
@@ -108,6 +108,8 @@ export class Replay {
   private problems: string[] = [];
   /** The last walk has been made. */
   private walked = false;
+  /** The last round is over: nobody can be stopped any more. */
+  private ended = false;
   private stats: HeapStats | undefined;
   private unaccounted = 0;
   private leaked = 0;
@@ -183,7 +185,7 @@ export class Replay {
         this.stats = this.inspector.stats();
       });
       const sound = this.countFailures() === 0 && this.problems.length === 0;
-      last = !sound || (this.killed >= kill && !this.options.again?.());
+      last = !sound || (this.killed >= kill && !(await this.options.again?.()));
       while (this.interval) await this.interval;
       await this.watched(Promise.all(this.seats.map((seat) => seat.command("freeRest"))), "freeing what is left");
     }
@@ -195,6 +197,7 @@ export class Replay {
       this.walked = true;
       this.unaccounted = lost.length;
       this.leaked = unexplained(lost, this.cutOff).reduce((sum, block) => sum + block.size, 0);
+      this.ended = true;
     });
     const live = new DataView(this.memory.buffer).getBigInt64(this.area.control + L.CONTROL_LIVE, true);
     if (live !== 0n && this.countFailures() === 0) this.failures.push(`${live} bytes are still counted as live`);
@@ -338,8 +341,10 @@ export class Replay {
   /**
    * Stops everybody between two events, calls `during`, and lets them go on: over the memory it answers, if any, which holds the bytes of
    * the one before.
+   * @throws {CrewError} once the last round is over
    */
   async stopFor(during: () => Promise<WebAssembly.Memory | undefined>): Promise<void> {
+    if (this.ended) throw new CrewError("the replay is over: there is nobody to stop");
     let goOn = (): void => {};
     this.interval = new Promise((resolve) => (goOn = resolve));
     const stop = (value: number): void => {

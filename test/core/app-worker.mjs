@@ -8,8 +8,9 @@ let blocks = [];
 const events = [];
 
 const orders = {
-  async attach({ handle, patience, plain }) {
-    heap = plain ? await NumaHeap.attach(handle) : await attachHeap(handle, patience ? { patience } : {});
+  async attach({ handle, patience, port: carrier, plain }) {
+    const options = { ...(patience && { patience }), ...(carrier && { port: carrier }) };
+    heap = plain ? await NumaHeap.attach(handle) : await attachHeap(handle, options);
     heap.addEventListener("topologychange", ({ epoch, nodeCount, nodes, vcpus, ranges }) => {
       events.push({ epoch, nodeCount, nodes, vcpus, ranges, seen: heap.epoch });
     });

@@ -153,6 +153,7 @@ describe.each(PAIRINGS)("$platform, $os", (pairing) => {
     let vm: VirtualMachine | undefined;
     await migrateLive(booted.hypervisor, booted.vm, destination, {
       pause: async () => {
+        await guest.suspend();
         await driver.suspend();
         return async (where) => {
           if (where.at === "source") throw new Error("it was to arrive");
@@ -161,6 +162,7 @@ describe.each(PAIRINGS)("$platform, $os", (pairing) => {
           await kernel.moveOver(where.memory);
           await heap.moveOver(where.memory);
           await driver.resume(destination.connect(vm));
+          guest.resume();
         };
       },
     });

@@ -30,10 +30,12 @@ async function create(options: HostOptions): Promise<Host> {
 }
 
 /** A thread on a vCPU, attached to the heap. */
-async function attached(heap: NumaHeap, vcpu: number, options: { patience?: number; plain?: boolean } = {}): Promise<AppWorker> {
+async function attached(heap: NumaHeap, vcpu: number, options: { plain?: boolean; carried?: Vm } = {}): Promise<AppWorker> {
   const worker = new AppWorker();
   workers.push(worker);
-  await worker.order("attach", { handle: heap.handle(vcpu), ...options });
+  const { plain, carried } = options;
+  const handle = heap.handle(vcpu);
+  await worker.order("attach", { handle, plain, ...(carried && { port: await carried.port(handle) }) });
   return worker;
 }
 
@@ -111,8 +113,8 @@ describe.each(PAIRINGS)("$hypervisor, $guest", ({ hypervisor, guest }) => {
     const other = await create({ hypervisor, nodes: 2, cpusPerNode: 2, memoryPerNode: "128MiB" });
     const vm = await host.boot({ guest, vcpus: 4, memory: "32MiB" });
     const heap = await vm.createHeap();
-    // Browsers hand no memory over by a channel: there only threads of this one can follow.
-    const workers = inNode ? await Promise.all([1, 2].map((vcpu) => attached(heap, vcpu))) : [];
+    // Browsers hand no memory over but by a port.
+    const workers = await Promise.all([1, 2].map((vcpu) => attached(heap, vcpu, inNode && vcpu === 1 ? {} : { carried: vm })));
     const own = heap.alloc(Float64Array, 5000);
     own.view.fill(Math.PI);
     const before = vm.memory;
@@ -180,7 +182,7 @@ test("a thread that cannot be asked to stand still keeps its machine where it is
   const vm = await host.boot({ vcpus: 4, memory: "32MiB" });
   const heap = await vm.createHeap();
   const deaf = await attached(heap, 1, { plain: true });
-  const hearing = inNode ? await attached(heap, 2) : undefined;
+  const hearing = await attached(heap, 2, { carried: vm });
   await deaf.order("allocate", { count: 10, bytes: 4000 });
   await expect(host.migrateLive(vm, other)).rejects.toMatchObject({
     name: "HypervisorError",
@@ -190,10 +192,11 @@ test("a thread that cannot be asked to stand still keeps its machine where it is
   expect(host.vms).toEqual([vm]);
   expect((await other.freeMemory()).available).toBe(256 * MIB);
   expect(await wrong(host, vm, heap)).toEqual([]);
-  await hearing?.order("allocate", { count: 10, bytes: 4000 });
+  await hearing.order("allocate", { count: 10, bytes: 4000 });
   expect(heap.malloc(100)).toBeGreaterThan(0);
   await deaf.order("freeAll");
   await deaf.order("detach");
+  await hearing.order("verify");
   let moved: boolean | undefined;
   await host.migrateLive(vm, other, { pause: () => Promise.resolve((to) => void (moved = to)) });
   expect(moved).toBe(true);
@@ -348,6 +351,7 @@ describe("errors arrive as what they are", () => {
       [() => host.migrateLive(vm, bad(null)), /^to: must be another host/],
       [() => vm.createHeap(bad({ vcpu: -1 })), /^createHeap.vcpu: must be/],
       [() => vm.createHeap({ vcpu: 4 }), /vcpu must be a whole number from 0 to 3/],
+      [() => vm.port(bad({})), /^handle: must be one of a heap of this machine/],
       [() => vm.endHeap(bad({})), /^heap: must be one of this machine/],
       [() => vm.guest.newTask(bad({})), /^newTask.vcpu: is missing/],
       [() => vm.guest.newTask({ vcpu: 0, pid: 77 }), /no process 77/],

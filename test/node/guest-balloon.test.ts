@@ -114,6 +114,29 @@ describe.each(SYSTEMS)("%s", (system) => {
     expectSound(guest, platform);
   });
 
+  test("rests between two requests while the machine is moved, and goes on afterwards", async () => {
+    vi.useFakeTimers();
+    const rig = await bootGuest(system);
+    const { guest, platform } = rig;
+    const heap = new FakeHeap();
+    guest.registerHeap(heap);
+    platform.target(1024 - 500);
+    await guest.suspend();
+    const { size } = guest.balloon;
+    expect([size, platform.ballooned.size]).toEqual([BALLOON_CHUNK, BALLOON_CHUNK]);
+    // What the driver still hands over is known to the kernel; heaps hear of it later.
+    heap.calls.length = 0;
+    platform.moveVcpu(0, 3);
+    platform.target(1024 - 400);
+    guest.poll();
+    await vi.advanceTimersByTimeAsync(100_000);
+    expect([guest.nodeOfVcpu(0), heap.calls, guest.balloon.size, vi.getTimerCount()]).toEqual([3, [], size, 0]);
+    guest.resume();
+    await guest.balloon.idle();
+    expect([heap.vcpuNode.get(0), guest.balloon.size]).toEqual([3, 400]);
+    expectSound(guest, platform);
+  });
+
   test("a request that is refused changes nothing, and is made again", async () => {
     vi.useFakeTimers();
     const rig = await bootGuest(system);

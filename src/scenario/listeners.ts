@@ -20,7 +20,12 @@ export interface Notification {
 interface Ear {
   readonly thread: string;
   heard: Notification[];
+  /** Epoch of the last one. */
+  epoch: number;
 }
+
+/** A thread that has not heard for so many milliseconds of what others know is not waited for. */
+const LATE_MS = 2000;
 
 export class Listeners {
   readonly #ears: Ear[] = [];
@@ -29,10 +34,9 @@ export class Listeners {
   /** This thread listens, and `count` others on the last vCPUs. */
   static async start(heap: NumaHeap, count: number, vcpus: number): Promise<Listeners> {
     const listeners = new Listeners();
-    const own: Ear = { thread: "conductor, vCPU 0", heard: [] };
-    listeners.#ears.push(own);
+    const hear = listeners.#newEar("conductor, vCPU 0", heap.epoch);
     heap.addEventListener("topologychange", ({ epoch, vcpus: moved, ranges }) =>
-      own.heard.push({ time: wallClock(), epoch, vcpus: moved.length, ranges: ranges.length }),
+      hear({ time: wallClock(), epoch, vcpus: moved.length, ranges: ranges.length }),
     );
     try {
       for (let i = 0; i < count; ++i) await listeners.#add(heap, (2 * vcpus - 1 - i) % vcpus);
@@ -43,13 +47,21 @@ export class Listeners {
     return listeners;
   }
 
+  #newEar(thread: string, epoch: number): (notification: Notification) => void {
+    const ear: Ear = { thread, heard: [], epoch };
+    this.#ears.push(ear);
+    return (notification) => {
+      ear.heard.push(notification);
+      ear.epoch = notification.epoch;
+    };
+  }
+
   async #add(heap: NumaHeap, vcpu: number): Promise<void> {
-    const ear: Ear = { thread: `listener, vCPU ${vcpu}`, heard: [] };
+    const hear = this.#newEar(`listener, vCPU ${vcpu}`, heap.epoch);
     const worker = new Worker(new URL("./listener-worker.js", import.meta.url), { workerData: heap.handle(vcpu) });
     this.#workers.push(worker);
-    this.#ears.push(ear);
     worker.on("message", (message: ListenerMessage) => {
-      if (typeof message === "object") ear.heard.push(message);
+      if (typeof message === "object") hear(message);
     });
     await answered(worker, "ready");
   }
@@ -61,6 +73,12 @@ export class Listeners {
       ear.heard = [];
       return { thread: ear.thread, notifications };
     });
+  }
+
+  /** Resolves when all have heard of that epoch of the heap, or one is late. */
+  async upTo(epoch: number): Promise<void> {
+    const end = performance.now() + LATE_MS;
+    while (this.#ears.some((ear) => ear.epoch !== epoch) && performance.now() < end) await new Promise((resolve) => setTimeout(resolve, 1));
   }
 
   /** They leave the heap. */

@@ -5,8 +5,10 @@ import type { NumaHeap } from "../heap/numa-heap.js";
 import type { Vm } from "../host/vm.js";
 import { wallClock } from "../hypervisor/connection.js";
 import type { Trace } from "../trace/format.js";
+import { layOut } from "../trace/plan.js";
 import { Replay, type ReplayOutcome, type ReplayProgress } from "../trace/replay.js";
 import { vmGround } from "../trace/vm-ground.js";
+import { ScenarioError } from "./errors.js";
 
 /** Allocations on the node that the worker truly was on, and on others: exact. */
 export interface Locality {
@@ -39,10 +41,15 @@ export class Load {
 
   /**
    * Lays the trace down in the machine.
-   * @throws {PlanError} where it cannot lie there
+   * @throws {ScenarioError} NUMAHEAP_SCENARIO_VALUE for a machine that is too small for it
+   * @throws {PlanError} where it can lie in none
    * @throws {GuestError} NUMAHEAP_OUT_OF_MEMORY
    */
   static async prepare(trace: Trace, vm: Vm, heap: NumaHeap, options: LoadOptions): Promise<Load> {
+    const { end: bytes } = layOut(trace, options.threads, 0);
+    const { byteLength: all } = vm.memory.buffer;
+    if (bytes >= all)
+      throw new ScenarioError("NUMAHEAP_SCENARIO_VALUE", "vm.memory", `the load's events alone take ${bytes} bytes of ${all}`);
     let load: Load | undefined;
     const replay = await Replay.prepare(
       trace,

@@ -90,6 +90,7 @@ export class Observer {
   async end(begun: Begun, outcome: Outcome | null, error: string | null): Promise<number> {
     const ms = wallClock() - begun.sample.time;
     const after = await this.#sample();
+    await this.#listeners.upTo(after.heapEpoch);
     this.#last = after.locality;
     this.#over = { ...begun, ms, after, outcome, error };
     return ms;

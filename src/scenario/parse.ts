@@ -113,6 +113,16 @@ function checkEvents(shape: ScenarioShape, order: readonly number[], machine: To
   }
 }
 
+/** Gives each storm a seed: its own, unless `all` are to follow from the scenario's. */
+function withSeeds(events: readonly ScenarioEvent[], seed: number, all: boolean): ScenarioEvent[] {
+  let storms = 0;
+  return events.map((event) => {
+    if (event.do !== "storm") return event;
+    const next = (seed + storms++) >>> 0;
+    return { ...event, seed: all ? next : (event.seed ?? next) };
+  });
+}
+
 /**
  * The scenario a value describes.
  * @param value what JSON.parse gives
@@ -133,6 +143,10 @@ export function parseScenario(value: unknown, overrides: Overrides = {}): Scenar
   if (placement !== undefined && mode !== "policy-hypercall") bad("placement", `in mode ${mode} a guest has nothing to choose`);
   const order = [...shape.events.keys()].sort((a, b) => shape.events[a]!.at - shape.events[b]!.at || a - b);
   checkEvents(shape, order, machine, destination);
-  const events = order.map((index) => shape.events[index]!);
+  const events = withSeeds(
+    order.map((index) => shape.events[index]!),
+    shape.seed,
+    overrides.seed !== undefined,
+  );
   return { ...shape, machine, destination, events, load: { ...load, threads }, follows: announces(mode) };
 }

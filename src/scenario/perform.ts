@@ -22,7 +22,6 @@ export interface Stage {
   /** The heap, as the conducting thread has it. */
   readonly heap: NumaHeap;
   readonly load: Load;
-  readonly seed: number;
 }
 
 type Event<Do extends ScenarioEvent["do"]> = Extract<ScenarioEvent, { do: Do }>;

@@ -1,6 +1,7 @@
 // Plays a scenario: hosts, machine, heap and load are made, the events happen at their times while the load goes on, and in the end
 // everything is looked at. An event waits for the one before; what cannot be done is reported, and the next one gets its turn.
 
+import type { HeapWalk } from "../heap/inspect.js";
 import { Host } from "../host/host.js";
 import type { Vm } from "../host/vm.js";
 import { wallClock } from "../hypervisor/connection.js";
@@ -99,7 +100,7 @@ class Run {
     const listeners = (this.#listeners = await Listeners.start(heap, scenario.load.listeners, vm.vcpus));
     const { threads, verify } = scenario.load;
     const load = (this.#load = await Load.prepare(trace, vm, heap, { threads, verify, nodes: machine.nodes.length }));
-    const stage: Stage = { host, other, vm, heap, load, seed: scenario.seed };
+    const stage: Stage = { host, other, vm, heap, load };
     await this.#playEvents(stage, listeners);
     watcher.onStep?.("looking at everything");
     await listeners.detach();
@@ -182,8 +183,13 @@ class Run {
   /** The heap's last walk, all being freed, and what the kernel has to say. */
   async #look({ vm, heap }: Stage): Promise<void> {
     const goOn = await vm.guest.hold();
-    const { problems, unaccounted } = heap.walk({ live: [] });
-    goOn();
+    let walk: HeapWalk;
+    try {
+      walk = heap.walk({ live: [] });
+    } finally {
+      goOn();
+    }
+    const { problems, unaccounted } = walk;
     const lost = unaccounted.map(({ ptr, size }) => `a block of ${size} bytes at 0x${ptr.toString(16)} is nobody's`);
     this.result.walk = problems.length + lost.length === 0 ? "ok" : [...problems, ...lost];
     this.result.problems = [...(await vm.guest.check()), ...(await vm.guest.problems()).map(wordsOf)];

@@ -16,7 +16,7 @@ const TRIES = 16;
 
 export async function storm(event: Extract<ScenarioEvent, { do: "storm" }>, stage: Stage): Promise<Outcome> {
   const { host, vm, heap, load } = stage;
-  const seed = event.seed ?? stage.seed;
+  const seed = event.seed!;
   const random = seeded(seed);
   const below = (n: number): number => Math.floor(random() * n);
   const { nodes } = host.topology;

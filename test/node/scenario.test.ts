@@ -174,6 +174,16 @@ describe("what a scenario may not say is refused with the name of the field:", (
   });
 });
 
+test("each storm has a seed of its own, and all follow from one that is given", () => {
+  const storm = { at: 0, do: "storm", for: 1, perSecond: 1 } as const;
+  const seedsOf = (overrides: Overrides): unknown[] =>
+    parseScenario({ ...SMALL, seed: 5, events: [storm, { ...storm, seed: 77 }, storm] }, overrides).events.map(
+      (event) => "seed" in event && event.seed,
+    );
+  expect(seedsOf({})).toEqual([5, 77, 7]);
+  expect(seedsOf({ seed: 0xffff_ffff })).toEqual([0xffff_ffff, 0, 1]);
+});
+
 describe("hostile files", () => {
   const put = (name: string, bytes: string | Uint8Array): string => {
     writeFileSync(join(folder, name), bytes);

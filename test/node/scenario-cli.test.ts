@@ -45,7 +45,7 @@ test("it says who was told what, what the heap did, and that all maps are true; 
     /nodes are simulated: counts of allocations are exact, times are this machine's wall clock/,
     /batched {7}nothing: each change is an event/,
     /acknowledged {2}by returning the event's buffer/,
-    /vCPU 1 to node 0: from node 1 to 0 \(pCPU \d to \d\); .* ms in all/,
+    /vCPU 1 to node 0.*: from node 1 to 0 \(pCPU \d to \d\); .* ms in all/,
     /guest {4}told of 1 change by event; knew all after .*; topologyChangeHdlr invoked 1 time, epoch 0 to 1/,
     /threads {2}told by topologychange: conductor, vCPU 0: 1 event after .* ms; listener, vCPU 1: 1 event/,
     /heap {5}\d.* spans? rebound, .* pages? moved .*allocations local: .* before, .* meanwhile, .* afterwards/,

@@ -35,15 +35,14 @@ function watcherOn(line: LiveLine): Watcher {
   let now = "";
   return {
     onStep: (words) => line.say(`${words} ...`),
-    onBegin: (event) => (now = `, ${sayEvent(event)}`),
+    onBegin: (event) => (now = `${sayEvent(event)}, `),
     onEnd: (event, outcome, error, ms) => {
       now = "";
       const result = outcome ? sayOutcome(outcome) : printable(`FAILED: ${error}`);
       line.say(`${sayEvent(event)}: ${result} (${milliseconds(ms)})`);
     },
     onProgress: ({ ms, round, share, liveBytes, committedBytes, local }) => {
-      const bytes = `live ${formatSize(liveBytes)}, committed ${formatSize(committedBytes)}`;
-      const state = `${bytes}, ${percent(local)} of all allocations local${now}`;
+      const state = `${now}${percent(local)} of allocations local, live ${formatSize(liveBytes)}, committed ${formatSize(committedBytes)}`;
       const where = `round ${round + 1}`;
       line.show(
         share,

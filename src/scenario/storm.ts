@@ -47,10 +47,10 @@ export async function storm(event: Extract<ScenarioEvent, { do: "storm" }>, stag
   const start = performance.now();
   for (let elapsed = 0; elapsed < event.for && !load.ended; elapsed = performance.now() - start) {
     await flight.room();
-    const due = Math.ceil((elapsed * event.perSecond) / 1000);
+    const due = Math.floor((elapsed * event.perSecond) / 1000) + 1;
     while (sum() < due && !flight.isFull) flight.add(change());
     if (sum() >= due) await new Promise((resolve) => setTimeout(resolve, Math.min(1000 / event.perSecond, event.for - elapsed)));
   }
   await flight.landed();
-  return { kind: "storm", made: sum(), asked: Math.round((event.for * event.perSecond) / 1000), ...made, seed };
+  return { kind: "storm", made: sum(), asked: Math.ceil((event.for * event.perSecond) / 1000), ...made, seed };
 }

@@ -14,7 +14,7 @@ import { integer } from "./integer.js";
 import { complaining, printable } from "./output.js";
 import { LiveLine } from "./progress.js";
 import { printScenario } from "./scenario-report.js";
-import { milliseconds, percent, sayEvent, sayOutcome, seconds } from "./scenario-words.js";
+import { milliseconds, percent, sayEvent, sayOutcome, seconds, several } from "./scenario-words.js";
 
 interface Flags extends Overrides {
   list?: boolean;
@@ -41,9 +41,9 @@ function watcherOn(line: LiveLine): Watcher {
       const result = outcome ? sayOutcome(outcome) : printable(`FAILED: ${error}`);
       line.say(`${sayEvent(event)}: ${result} (${milliseconds(ms)})`);
     },
-    onProgress: ({ ms, round, share, liveBytes, committedBytes, local }) => {
+    onProgress: ({ ms, round, share, liveBytes, committedBytes, local, eventsOver, events }) => {
       const state = `${now}${percent(local)} of allocations local, live ${formatSize(liveBytes)}, committed ${formatSize(committedBytes)}`;
-      const where = `round ${round + 1}`;
+      const where = `round ${round + 1}, ${eventsOver} of ${several(events, "event")} over`;
       line.show(
         share,
         (bar) => `${seconds(ms)} ${where} ${bar} ${state}`,
@@ -53,7 +53,7 @@ function watcherOn(line: LiveLine): Watcher {
   };
 }
 
-async function play(nameOrPath: string, overrides: Overrides): Promise<ScenarioResult | undefined> {
+async function play(nameOrPath: string, overrides: Overrides): Promise<ScenarioResult> {
   const line = new LiveLine(process.stderr);
   try {
     return await runScenario(await findScenario(nameOrPath, overrides), watcherOn(line));
@@ -67,8 +67,8 @@ async function run(nameOrPath: string, { json = false, ...overrides }: Omit<Flag
   try {
     const result = await play(nameOrPath, overrides);
     if (json) process.stdout.write(`${JSON.stringify(result)}\n`);
-    printScenario(json ? process.stderr : process.stdout, result!);
-    process.exitCode = result!.ok ? 0 : 1;
+    printScenario(json ? process.stderr : process.stdout, result);
+    process.exitCode = result.ok ? 0 : 1;
   } catch (error) {
     if (!(error instanceof ScenarioError)) throw error;
     const words = wordsOf(error);

@@ -79,6 +79,7 @@ class Run {
   readonly #hosts: Host[] = [];
   #listeners: Listeners | undefined;
   #load: Load | undefined;
+  #eventsOver = 0;
 
   constructor(
     private readonly scenario: Scenario,
@@ -137,6 +138,7 @@ class Run {
         this.watcher.onBegin?.(event, begun.sample.time - zero);
         const [outcome, error] = await this.#done(event, stage);
         const ms = await observer.end(begun, outcome, error);
+        ++this.#eventsOver;
         this.watcher.onEnd?.(event, outcome, error, ms);
       }
       const end = wallClock() + REST_MS;
@@ -175,7 +177,7 @@ class Run {
       liveBytes,
       committedBytes,
       local: local + remote > 0 ? local / (local + remote) : 0,
-      eventsOver: this.result.events.length,
+      eventsOver: this.#eventsOver,
       events: this.scenario.events.length,
     });
   }

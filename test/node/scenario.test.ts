@@ -9,7 +9,7 @@ import { ScenarioError } from "../../dist/scenario/errors.js";
 import { findScenario, findTrace } from "../../dist/scenario/file.js";
 import { namedScenarios } from "../../dist/scenario/named.js";
 import { type Overrides, parseScenario } from "../../dist/scenario/parse.js";
-import type { ScenarioResult } from "../../dist/scenario/result.js";
+import { isSound, type ScenarioResult } from "../../dist/scenario/result.js";
 import { runScenario } from "../../dist/scenario/run.js";
 import type { ScenarioFile } from "../../dist/scenario/schema.js";
 import { writeTrace } from "../../dist/trace/file.js";
@@ -96,6 +96,19 @@ test("a machine that is not told goes on all the same, and it is said what it do
     [0, 0],
   ]);
   expect(result.replay!.remoteAllocations).toBeGreaterThan(0);
+  // The same of a guest that is told would not be sound; nor would anything else that is wrong.
+  expect(isSound(result)).toBe(true);
+  const wrong: Partial<ScenarioResult>[] = [
+    { follows: true },
+    { walk: ["a problem"] },
+    { problems: ["a problem"] },
+    { failures: ["a failure"] },
+    { maps: null },
+    { replay: null },
+    { replay: { ...result.replay!, leakedBytes: 1 } },
+    { events: [{ ...result.events[0]!, error: "refused" }] },
+  ];
+  for (const change of wrong) expect(isSound({ ...result, ...change }), JSON.stringify(change)).toBe(false);
 });
 
 test("a guest that may choose the placement does, at boot and later", async () => {

@@ -5,6 +5,7 @@ import { createRequire } from "node:module";
 import { Command } from "commander";
 import { complaining } from "./output.js";
 import { replayCommand } from "./replay.js";
+import { scenarioCommand } from "./scenario.js";
 import { topologyCommand } from "./topology.js";
 
 // Whoever reads our output may stop early, as head does: nobody is left to tell anything.
@@ -20,5 +21,6 @@ const program = complaining(new Command("numaheap"))
   .description(description)
   .version(version)
   .addCommand(replayCommand())
-  .addCommand(topologyCommand());
+  .addCommand(topologyCommand())
+  .addCommand(scenarioCommand());
 await program.parseAsync();

@@ -5,6 +5,7 @@ import { WASM_PAGE } from "../heap/exports.js";
 import { readTrace } from "../trace/file.js";
 import { DEFAULT_MAX_MEMORY, DEFAULT_NODES, DEFAULT_WORKERS, MAX_WORKERS, type ReplayOptions, replayTrace } from "../trace/replay.js";
 import { notReplayed, passed, type ReplayResult } from "../trace/report.js";
+import { integer } from "./integer.js";
 import { complaining, printable } from "./output.js";
 import { Progress } from "./progress.js";
 import { parseSize } from "../topology/size.js";
@@ -24,15 +25,6 @@ interface Flags {
 
 /** Smallest heap that can be made. */
 const LEAST_MEMORY = WASM_PAGE;
-
-function integer(least: number, most: number): (text: string) => number {
-  return (text) => {
-    const value = Number(text);
-    if (!/^\d+$/.test(text) || value < least || value > most)
-      throw new InvalidArgumentError(`It must be a whole number from ${least} to ${most}.`);
-    return value;
-  };
-}
 
 function memorySize(text: string): number {
   const bytes = parseSize(text);
@@ -56,7 +48,11 @@ async function replayFile(path: string, flags: Flags): Promise<boolean> {
   const printJson = (result: ReplayResult): void => {
     if (flags.json) process.stdout.write(`${JSON.stringify(result)}\n`);
   };
-  const options: ReplayOptions = { ...rest, latency, onProgress: (state) => progress.show({ ...state, trace: printable(state.trace) }) };
+  const options: ReplayOptions = {
+    ...rest,
+    latency,
+    onProgress: (state) => progress.showReplay({ ...state, trace: printable(state.trace) }),
+  };
   if (threads !== undefined) options.threads = threads;
   try {
     const trace = await readTrace(path);

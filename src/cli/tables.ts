@@ -1,16 +1,17 @@
-// The tables printed after a replay.
+// The tables printed after a replay, and after a scenario.
 
 import Table from "cli-table3";
 import { HEAP_PAGE } from "../heap/exports.js";
+import type { HeapStats, NodeStats } from "../heap/inspect.js";
 import type { Trace } from "../trace/format.js";
 import type { ReplayOutcome } from "../trace/replay.js";
 import { passed } from "../trace/report.js";
 import { formatSize } from "../topology/size.js";
 import { printable } from "./output.js";
 
-const count = (value: number): string => Math.round(value).toLocaleString("en-US");
+export const count = (value: number): string => Math.round(value).toLocaleString("en-US");
 
-function table(head: string[], rows: string[][]): string {
+export function table(head: string[], rows: string[][]): string {
   const out = new Table({
     head,
     colAligns: head.map((_, i) => (i === 0 ? "left" : "right")),
@@ -40,10 +41,9 @@ function table(head: string[], rows: string[][]): string {
 }
 
 /** A numastat-like table: a column a node. Counters in blocks, as threads fetched them. */
-function nodeTable(stats: NonNullable<ReplayOutcome["stats"]>): string {
-  const { nodes } = stats;
-  const row = (name: string, of: (node: (typeof nodes)[number]) => string): string[] => [name, ...nodes.map(of)];
-  const counters = Object.keys(nodes[0]?.numastat ?? {}) as (keyof (typeof nodes)[number]["numastat"])[];
+export function nodeTable(nodes: HeapStats["nodes"]): string {
+  const row = (name: string, of: (node: NodeStats) => string): string[] => [name, ...nodes.map(of)];
+  const counters = Object.keys(nodes[0]?.numastat ?? {}) as (keyof NodeStats["numastat"])[];
   return table(
     ["", ...nodes.map((node) => `node${node.node}`)],
     [
@@ -56,8 +56,8 @@ function nodeTable(stats: NonNullable<ReplayOutcome["stats"]>): string {
   );
 }
 
-function workerTable({ result, workerSeconds }: ReplayOutcome): string {
-  const rows = result.eventsPerWorker.map((events, worker) => {
+export function workerTable(eventsPerWorker: readonly number[], workerSeconds: readonly number[]): string {
+  const rows = eventsPerWorker.map((events, worker) => {
     const seconds = workerSeconds[worker] ?? 0;
     return [`worker ${worker}`, count(events), seconds.toFixed(2), seconds > 0 ? count(events / seconds) : "-"];
   });
@@ -72,8 +72,8 @@ export function printOutcome(stream: NodeJS.WritableStream, trace: Trace, outcom
   say(
     `${count(result.events)} events in ${result.seconds.toFixed(2)} s on ${result.threads} workers and ${result.nodes} nodes: ${count(result.opsPerSecond)} a second (seed ${seed})\n`,
   );
-  if (stats) say(nodeTable(stats));
-  say(workerTable(outcome));
+  if (stats) say(nodeTable(stats.nodes));
+  say(workerTable(result.eventsPerWorker, outcome.workerSeconds));
   say(
     `peak live ${formatSize(result.peakLiveBytes)}, peak committed ${formatSize(result.peakCommittedBytes)} (${(result.peakCommittedBytes / Math.max(1, result.peakLiveBytes)).toFixed(2)} of live)`,
   );

@@ -145,6 +145,9 @@ export class GuestService {
   async settle(): Promise<void> {
     const kernel = this.#kernel;
     await this.#driver!.settled();
+    await kernel.balloon.idle();
+    // Where frames lie that the balloon got back is told after it got them.
+    await this.#driver!.settled();
     const start = performance.now();
     while (!kernel.settle()) {
       if (performance.now() - start > MOST_BUSY_MS) {
@@ -153,7 +156,6 @@ export class GuestService {
       }
       await new Promise((resolve) => setTimeout(resolve, 1));
     }
-    await this.#kernel.balloon.idle();
     this.#flush();
   }
 
@@ -203,6 +205,11 @@ export class GuestService {
 
   setPlacement(policy: PlacementPolicy): Promise<void> {
     return this.#driver!.setPlacement(policy);
+  }
+
+  /** Advises the hypervisor to have frames on a node; how many lie there now. */
+  advise(first: number, count: number, node: number): Promise<number> {
+    return this.#driver!.advise(first, count, node);
   }
 
   // ---- tasks

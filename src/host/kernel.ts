@@ -5,10 +5,11 @@ import type { CpusetCalls } from "../guest/freebsd/cpuset.js";
 import type { Libnuma } from "../guest/linux/libnuma.js";
 import type { Syscalls } from "../guest/linux/syscalls.js";
 import type { PlacementPolicy } from "../guest/platform.js";
+import { FRAME_BYTES } from "../hypervisor/vm-layout.js";
 import { fromWire } from "./error-transfer.js";
 import type { GuestKind, GuestService, GuestView, TaskOptions } from "./guest-service.js";
 import { type KernelCalls, remoteCalls } from "./kernel-calls.js";
-import { AddressSchema, checked, PlacementSchema, TaskSchema, TextSchema } from "./options.js";
+import { AddressSchema, checked, PagesSchema, PlacementSchema, TaskSchema, TextSchema } from "./options.js";
 import type { ServiceThread } from "./thread.js";
 
 /** A thread of one of the guest's processes. Its calls answer as its system's do: 0 or a count, or an errno, which Linux negates. */
@@ -138,5 +139,17 @@ export class Kernel {
   async setPlacement(policy: PlacementPolicy): Promise<void> {
     const wanted = checked(PlacementSchema, policy, "policy");
     return this.#thread.call((service) => service.setPlacement(wanted));
+  }
+
+  /**
+   * The kernel advises its hypervisor that a range would best lie on a node, in frames of 8 KiB. A hint: it moves as far as that node has room.
+   * @returns bytes of it that lie there now
+   * @throws {HypervisorError} NUMAHEAP_INVALID_ARGUMENT, NUMAHEAP_PLATFORM_REFUSED
+   */
+  async advise(pages: { start: number | string; bytes: number | string; toNode: number }): Promise<number> {
+    const { start, bytes, toNode } = checked(PagesSchema, pages, "pages");
+    const frames = await this.#thread.call((service) => service.advise(start / FRAME_BYTES, bytes / FRAME_BYTES, toNode));
+    await this.settle();
+    return frames * FRAME_BYTES;
   }
 }

@@ -1,7 +1,8 @@
 // A virtual machine of a host, with its guest booted.
 
 import * as Comlink from "comlink";
-import type { HeapHandle, NumaHeap } from "../heap/numa-heap.js";
+import type { HeapHandle } from "../heap/handle.js";
+import type { NumaHeap } from "../heap/numa-heap.js";
 import { HypervisorError } from "../hypervisor/errors.js";
 import type { BootMode } from "../hypervisor/modes.js";
 import { attachHeap, heapsHere } from "./attach.js";

@@ -1,6 +1,6 @@
 // What a probe and its conductor say to each other.
 
-import type { HeapHandle } from "../heap/numa-heap.js";
+import type { HeapHandle } from "../heap/handle.js";
 import type { VmLayout } from "../hypervisor/vm-layout.js";
 
 export interface ProbeData {

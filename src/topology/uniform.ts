@@ -41,9 +41,9 @@ function distancesOf(distances: unknown, nodes: number): unknown {
  * @throws {TopologyError} which names the field
  */
 export function uniformTopology(options: UniformOptions): Topology {
+  const { cpusPerNode = 1, memoryPerNode = "256MiB", distances = "mesh" } = options;
   const nodes = whole(options.nodes, 1, 1024, "nodes");
-  const cpus = whole(options.cpusPerNode ?? 1, 0, 1024, "cpusPerNode");
-  const { memoryPerNode = "256MiB" } = options;
+  const cpus = whole(cpusPerNode, 0, 1024, "cpusPerNode");
   const size = typeof memoryPerNode === "string" ? parseSize(memoryPerNode) : memoryPerNode;
   if (size === undefined)
     throw new TopologyError("NUMAHEAP_TOPOLOGY_VALUE", "memoryPerNode", `"${memoryPerNode}" is no size such as 256MiB`);
@@ -54,6 +54,6 @@ export function uniformTopology(options: UniformOptions): Topology {
       cpus: Array.from({ length: cpus }, (__, k) => id * cpus + k),
       memory: bytes > 0 ? [{ start: id * bytes, end: (id + 1) * bytes }] : [],
     })),
-    distances: distancesOf(options.distances ?? "mesh", nodes),
+    distances: distancesOf(distances, nodes),
   });
 }

@@ -66,6 +66,14 @@ describe("the README", () => {
     expect(run(join(home, manifest.bin["numaheap"]!), "replay", "mine.trace.gz")).toMatch(/heap walk ok/);
   });
 
+  test("its scenario can be played", () => {
+    const [, json] = /```json\n([^]*?)```/.exec(textOf("README.md"))!;
+    writeFileSync(join(folder, "two-sockets.json"), json!);
+    const out = run(join(home, manifest.bin["numaheap"]!), "scenario", "two-sockets.json", "--json");
+    const { events } = JSON.parse(json!) as { events: object[] };
+    expect(JSON.parse(out)).toMatchObject({ scenario: "two-sockets", ok: true, events: events.map(() => ({ error: null })) });
+  });
+
   test("names only files of the package as such", () => {
     const named = [...textOf("README.md").matchAll(/node_modules\/numaheap\/([\w./-]*\w)/g)].map(([, path]) => path!);
     expect(named.length).toBeGreaterThan(0);

@@ -31,7 +31,10 @@ export function ofKind<Name extends Connection["name"]>(name: Name, connection: 
 export interface Delivery {
   /** By what the guest was told. */
   readonly what: string;
-  /** When the first of the changes was made, and when the guest had handled them: milliseconds of the hypervisor's clock. */
+  /**
+   * When the first of the changes was made, and when the guest had handled them: milliseconds of the hypervisor's clock. `raised` is 0 where
+   * nobody told it: it looked by itself, having arrived on another host.
+   */
   readonly raised: number;
   readonly delivered: number;
   /** How many there were; a range of frames is one. */

@@ -117,6 +117,7 @@ export class XenPlatform implements Driver {
     this.#info = new SharedInfo(connection.memory.buffer);
     this.#memoryVersion = undefined;
     this.#why = "resume";
+    this.#raised = 0;
     await this.#bind();
   }
 

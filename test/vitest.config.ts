@@ -31,6 +31,8 @@ declare module "vitest" {
 
 export default defineConfig({
   test: {
+    // Many tests wait for threads and processes: on two CPUs, two files at a time take half as long as one.
+    maxWorkers: 2,
     projects: [
       {
         test: {

@@ -32,20 +32,6 @@ function oneTarget(): u32 {
   return node;
 }
 
-/** Nodes of `count` blocks of `size`, as a mask; the blocks are freed. */
-function nodesOf(size: usize, count: i32): u32 {
-  const blocks: usize[] = [];
-  let nodes: u32 = 0;
-  for (let i = 0; i < count; ++i) {
-    const block = malloc(size);
-    expect<usize>(block).not.toBe(0);
-    nodes |= 1 << nodeOf(block);
-    blocks.push(block);
-  }
-  for (let i = 0; i < count; ++i) free(blocks[i]);
-  return nodes;
-}
-
 /** Allocates `count` blocks of `size`; the mask of their nodes. They are kept. */
 function take(blocks: usize[], size: usize, count: i32): u32 {
   let nodes: u32 = 0;
@@ -55,6 +41,14 @@ function take(blocks: usize[], size: usize, count: i32): u32 {
     nodes |= 1 << nodeOf(block);
     blocks.push(block);
   }
+  return nodes;
+}
+
+/** As take, but the blocks are freed. */
+function nodesOf(size: usize, count: i32): u32 {
+  const blocks: usize[] = [];
+  const nodes = take(blocks, size, count);
+  for (let i = 0; i < count; ++i) free(blocks[i]);
   return nodes;
 }
 

@@ -160,9 +160,12 @@ export function sourceMutants() {
     const lines = readFileSync(new URL(`../../${path}`, import.meta.url), "utf8").split("\n");
     const counts = new Map();
     let inside = null;
+    let elsewhere = false;
     return lines.flatMap((line, i) => {
       inside = /^(?:export )?function (\w+)/.exec(line)?.[1] ?? (line === "}" ? null : inside);
-      if (!inside || !wanted.test(inside) || !STATEMENT.test(line)) return [];
+      // What only another build has is not in the code under test.
+      elsewhere = /^ {2}if \(isDefined\(\w+_BUILD\)\) \{$/.test(line) || (elsewhere && line !== "  }");
+      if (!inside || elsewhere || !wanted.test(inside) || !STATEMENT.test(line)) return [];
       const stem = `without \`${line.trim()}\` in ${path.slice("assembly/".length, -3)}/${inside}`;
       counts.set(stem, (counts.get(stem) ?? 0) + 1);
       const text = lines.with(i, "").join("\n");

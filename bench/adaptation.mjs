@@ -106,4 +106,3 @@ const counts = `${trace.name} on 4 workers: allocations from each of ${values.ev
 const report = { machine: machine(), note, load, seed, os, adaptation, trace: trace.name, events: Number(values.events), locality };
 console.log(values.json ? JSON.stringify(report) : `${note}\n${times}\n\n${counts}\n${shares}`);
 if (values.out) writeFileSync(values.out, `${JSON.stringify(report, null, 2)}\n`);
-process.exit();

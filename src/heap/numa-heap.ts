@@ -325,7 +325,11 @@ export class NumaHeap extends HeapEventTarget implements Disposable {
     return this.#use().nodeOf(address(ptr));
   }
 
-  /** Sets this thread's memory policy. */
+  /**
+   * Sets this thread's memory policy.
+   * @throws {HeapError} NUMAHEAP_INVALID_ARGUMENT; NUMAHEAP_BUSY on a thread that may not block: the policy holds, but blocks cached before
+   *   may still be handed out until it is set again
+   */
   setPolicy(policy: Policy, nodes: readonly number[] = []): void {
     const mode = POLICIES.indexOf(oneOf(policy, POLICIES, "policy"));
     const takes = policy === "default" || policy === "local" ? "takes no nodes" : "takes nodes, at least one of them existing";

@@ -1,7 +1,6 @@
 // Replays a trace on real threads over one shared heap. The events lie in the same memory, below the heap, and each worker
 // runs its share in WebAssembly (assembly/replay.ts); here is the conducting: memory, workers, rounds, kills, the storm, the audit.
 
-import { Worker } from "node:worker_threads";
 import { errorOf } from "../heap/errors.js";
 import { HEAP_PAGE, WASM_PAGE } from "../heap/exports.js";
 import { inspect, type HeapStats, type Inspector, type UnaccountedBlock } from "../heap/inspect.js";
@@ -13,7 +12,7 @@ import { type Area, deal, type Deal, histogramsOf, layOut, resetRound, workerRec
 import { seeded } from "./random.js";
 import * as L from "./replay-layout.js";
 import { type CutOffCall, failuresOf, latencyOf, type ReplayResult, unexplained } from "./report.js";
-import type { StormAnswer, StormData } from "./storm-worker.js";
+import { Storm } from "./storm.js";
 
 /** Most workers; the heap has room for as many threads and a few more. */
 export const MAX_WORKERS = 128;
@@ -94,8 +93,7 @@ export class Replay {
   private readonly random: () => number;
   private readonly cutOff: CutOffCall[] = [];
   private readonly workerSeconds: number[] = [];
-  private storm: Worker | undefined;
-  private readonly blow = new Int32Array(new SharedArrayBuffer(4));
+  private storm: Storm | undefined;
   private dismissed = false;
   /** While everybody is stopped: resolves when they are to go on. */
   private interval: Promise<void> | undefined;
@@ -191,7 +189,7 @@ export class Replay {
     }
     while (this.interval) await this.interval;
     await Promise.all(this.seats.map((seat) => seat.command("detach")));
-    await this.stormCommand("detach");
+    await this.storm?.detach();
     await this.atRest(() => {
       const lost = this.auditHeap("after all is freed");
       this.walked = true;
@@ -208,17 +206,16 @@ export class Replay {
     const over = { now: false };
     const calm = (): void => {
       over.now = true;
-      Atomics.store(this.blow, 0, 0);
-      Atomics.notify(this.blow, 0);
+      this.storm?.calm();
     };
     const progress = setInterval(() => this.tell(), 200);
     try {
       const runs = Promise.all(this.seats.map((_, part) => this.runSeat(part))).finally(calm);
-      const all = Promise.all([runs, this.killSome(over), this.stormCommand("blow")]);
-      const [spans, , blown] = await this.watched(all, "running events");
+      const all = Promise.all([runs, this.killSome(over), this.storm?.blow()]);
+      const [spans, , changes = 0] = await this.watched(all, "running events");
       this.seconds += (Math.max(...spans.map((span) => span.end)) - Math.min(...spans.map((span) => span.start))) / 1000;
       spans.forEach((span, part) => (this.workerSeconds[part] = (this.workerSeconds[part] ?? 0) + (span.end - span.start) / 1000));
-      this.topologyChanges += blown?.changes ?? 0;
+      this.topologyChanges += changes;
     } finally {
       calm();
       clearInterval(progress);
@@ -300,7 +297,7 @@ export class Replay {
   private async startStorm(): Promise<void> {
     const { ground, memory, area, options } = this;
     const { threads: workers, nodes, storm: rate, seed } = options;
-    const workerData: StormData = {
+    this.storm = await Storm.start({
       modules: ground.modules,
       memory,
       heapBase: ground.heapBase,
@@ -311,26 +308,8 @@ export class Replay {
       seed,
       objects: area.objects,
       objectCount: area.objectCount,
-      blow: this.blow.buffer as unknown as SharedArrayBuffer,
-    };
-    this.storm = new Worker(new URL("./storm-worker.js", import.meta.url), { workerData });
-    await this.stormAnswer();
-  }
-
-  private async stormCommand(command: "blow" | "detach"): Promise<StormAnswer | undefined> {
-    if (!this.storm) return undefined;
-    if (command === "blow") Atomics.store(this.blow, 0, 1);
-    const answer = this.stormAnswer();
-    this.storm.postMessage(command);
-    return answer;
-  }
-
-  private stormAnswer(): Promise<StormAnswer> {
-    return new Promise((resolve, reject) => {
-      this.storm!.removeAllListeners();
-      this.storm!.once("message", resolve);
-      this.storm!.once("error", reject);
     });
+    if (this.dismissed) await this.storm.terminate();
   }
 
   /** Allocations so far on the node the worker was on then, and on others. */
@@ -430,7 +409,6 @@ export class Replay {
   async dismiss(): Promise<void> {
     this.dismissed = true;
     Atomics.store(this.words, (this.area.control + L.CONTROL_STOP) >> 2, 1);
-    Atomics.store(this.blow, 0, 0);
     await Promise.all([...this.seats.map((seat) => seat.kill()), this.storm?.terminate()]);
   }
 

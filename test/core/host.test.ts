@@ -1,17 +1,8 @@
 // A host as its user has it: the hypervisor, each kernel and each application in a thread of its own.
 import { afterEach, describe, expect, test, vi } from "vitest";
-import {
-  attachHeap,
-  type CpusetCalls,
-  differences,
-  freebsd,
-  Host,
-  type HostOptions,
-  HypervisorError,
-  linux,
-  type Vm,
-} from "../../dist/host/index.js";
+import { attachHeap, type CpusetCalls, freebsd, Host, type HostOptions, HypervisorError, linux, type Vm } from "../../dist/host/index.js";
 import type { NumaHeap } from "../../dist/index.js";
+import { falseBeliefs } from "../support/host-truth.js";
 import { AppWorker, inNode } from "./workers.js";
 
 const FRAME = 8192;
@@ -46,26 +37,8 @@ afterEach(async () => {
 
 /** Where the kernel, the flat view or the heap differ from what they should know. */
 async function wrong(host: Host, vm: Vm, heap: NumaHeap): Promise<string[]> {
-  const truth = await host.truth(vm);
-  const [view, nodes] = [await vm.guest.view(), await vm.guest.frameNodes()];
-  const isThere = (gfn: number): boolean => truth.frames[gfn]! >= 0;
-  expect(view.flat.nodes.length).toBe(1);
-  return [
-    ...differences(
-      truth,
-      (vcpu) => view.vcpuNode[vcpu]!,
-      (gfn) => nodes[gfn]!,
-      (gfn) => !isThere(gfn),
-    ),
-    ...differences(
-      truth,
-      (vcpu) => truth.vcpus[vcpu]!,
-      (gfn) => heap.nodeOf(gfn * FRAME),
-      (gfn) => heap.nodeOf(gfn * FRAME) < 0,
-    ),
-    ...(await vm.guest.check()),
-    ...(await vm.guest.problems()).map(String),
-  ];
+  expect((await vm.guest.view()).flat.nodes.length).toBe(1);
+  return falseBeliefs(host, vm, heap);
 }
 
 describe.each(PAIRINGS)("$hypervisor, $guest", ({ hypervisor, guest }) => {

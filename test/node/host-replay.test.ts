@@ -1,11 +1,12 @@
 // Traces of real programs over the heap of a virtual machine, four workers on four vCPUs, while everything below them changes.
 import { afterEach, describe, expect, test } from "vitest";
-import { differences, Host, type Vm, type VmBootOptions } from "../../dist/host/index.js";
+import { Host, type Vm, type VmBootOptions } from "../../dist/host/index.js";
 import type { NumaHeap } from "../../dist/index.js";
 import { readTrace } from "../../dist/trace/file.js";
 import type { Trace } from "../../dist/trace/format.js";
 import { Replay, type ReplayOutcome } from "../../dist/trace/replay.js";
 import { pauseReplay, vmGround } from "../../dist/trace/vm-ground.js";
+import { falseBeliefs } from "../support/host-truth.js";
 import { randomFrom } from "../support/rig.js";
 
 const FRAME = 8192;
@@ -70,26 +71,7 @@ async function start(host: Host, options: Partial<VmBootOptions>, trace = "jq-fi
 
 /** Where anybody believes what is not so. Nobody allocates any more. */
 async function wrong(host: Host, { vm, heap }: Pick<Rig, "vm" | "heap">): Promise<string[]> {
-  const truth = await host.truth(vm);
-  const [{ vcpuNode }, nodes] = [await vm.guest.view(), await vm.guest.frameNodes()];
-  const walk = heap.walk({ live: [] });
-  return [
-    ...differences(
-      truth,
-      (vcpu) => vcpuNode[vcpu]!,
-      (gfn) => nodes[gfn]!,
-      (gfn) => truth.frames[gfn]! < 0,
-    ),
-    ...differences(
-      truth,
-      (vcpu) => truth.vcpus[vcpu]!,
-      (gfn) => heap.nodeOf(gfn * FRAME),
-      (gfn) => heap.nodeOf(gfn * FRAME) < 0,
-    ),
-    ...(await vm.guest.check()),
-    ...(await vm.guest.problems()).map(String),
-    ...walk.problems,
-  ];
+  return [...(await falseBeliefs(host, vm, heap)), ...heap.walk({ live: [] }).problems];
 }
 
 const CLEAN = { walk: "ok", failures: [], leakedBytes: 0, unaccountedBlocks: 0, skippedEvents: 0 };

@@ -14,7 +14,7 @@ import {
   Span,
   Thread,
 } from "./layout";
-import { heap, nearest, remoteList, theHeap, theThread } from "./instance";
+import { heap, nearest, remoteList, theHeap, theThread, thread } from "./instance";
 import { RANK_PAGE_HEAP, acquire, release } from "./lock";
 import { addressOf, flagsOf, hasRoom, nodeOfPage, pageOf } from "./page-map";
 import { fileFree } from "./free-run";
@@ -45,10 +45,10 @@ export function pagesFor(size: usize): u32 {
   return <u32>((<u64>size + PAGE_SIZE - 1) >> PAGE_SHIFT);
 }
 
-/** A block of `pages` pages on the nodes that thread `t` prefers, then on others it allows; 0 = none. */
-export function allocateLarge(t: usize, pages: u32, alignPages: u32): usize {
-  const record = changetype<Thread>(t);
-  let target = nextTarget(t, GRANULE);
+/** A block of `pages` pages on the nodes that this thread prefers, then on others it allows; 0 = none. */
+export function allocateLarge(pages: u32, alignPages: u32): usize {
+  const record = theThread();
+  let target = nextTarget(thread, GRANULE);
   const allowed = allowedNodes(record);
   const want = pages + alignPages - 1;
   if (want < pages || want > PAGE_LIMIT || !acquire(pageHeapLock(), RANK_PAGE_HEAP)) return 0;
@@ -66,22 +66,22 @@ export function allocateLarge(t: usize, pages: u32, alignPages: u32): usize {
     node = MIXED;
   }
   for (let i: u32 = 0; i < MAX_NODES && !page; ++i) {
-    node = nearest(t, i);
+    node = nearest(thread, i);
     if ((allowed >> node) & 1) page = takePages(node, want, true);
   }
   if (page != 0 && isInterleaving(record)) {
     node = MIXED;
-    if (spread(t, page, want)) target = MIXED;
+    if (spread(page, want)) target = MIXED;
   }
-  const block = cutOut(t, page, want, pages, alignPages, node, target);
+  const block = cutOut(page, pages, alignPages, node, target);
   release(pageHeapLock(), RANK_PAGE_HEAP);
   return block;
 }
 
 /** A block of `pages` pages strictly on `node`; 0 = none. */
-export function allocateLargeOnNode(t: usize, node: u32, pages: u32): usize {
+export function allocateLargeOnNode(node: u32, pages: u32): usize {
   if (!acquire(pageHeapLock(), RANK_PAGE_HEAP)) return 0;
-  const block = cutOut(t, takePages(node, pages, true), pages, pages, 1, node, node);
+  const block = cutOut(takePages(node, pages, true), pages, 1, node, node);
   release(pageHeapLock(), RANK_PAGE_HEAP);
   return block;
 }
@@ -91,17 +91,20 @@ const MIXED: u32 = MAX_NODES;
 /** Pages of a large block that follow each other on a node where it is interleaved: one by one, they would leave free runs of one page. */
 const GRANULE: u32 = 16;
 
-/** Makes a span of `pages` pages, aligned, out of `have` taken ones of `node` and frees the others; counts it, as a hit if `intended` is MIXED too. */
-function cutOut(t: usize, page: u32, have: u32, pages: u32, alignPages: u32, node: u32, intended: u32): usize {
+/**
+ * Makes a span of `pages` pages, aligned, out of `pages + alignPages - 1` taken ones of `node` and frees the others; counts it, as a hit if
+ * `intended` is MIXED too.
+ */
+function cutOut(page: u32, pages: u32, alignPages: u32, node: u32, intended: u32): usize {
   if (!page) return 0;
   const start = (page + alignPages - 1) & ~(alignPages - 1);
   if (start > page) fileFree(page, start - page);
-  const end = page + have;
-  if (start + pages < end) fileFree(start + pages, end - start - pages);
+  const over = page + alignPages - 1 - start;
+  if (over) fileFree(start + pages, over);
   if (node == MIXED) node = majority(start, start + pages);
   if (!makeSpan(start, pages, labelOf(KIND_LARGE, node, 0), 0)) return 0;
-  changetype<Thread>(t).largeAllocations += 1;
-  countNode(changetype<Thread>(t), node, intended == MIXED ? node : intended, 1);
+  theThread().largeAllocations += 1;
+  countNode(theThread(), node, intended == MIXED ? node : intended, 1);
   return addressOf(start);
 }
 
@@ -109,17 +112,17 @@ function cutOut(t: usize, page: u32, have: u32, pages: u32, alignPages: u32, nod
  * Interleaves taken pages that nobody has touched, within the limits of nodes: they lie where they are first used. Others lie where they do,
  * as all frames of a virtual machine. Whether most lie where their turn was.
  */
-function spread(t: usize, page: u32, pages: u32): bool {
+function spread(page: u32, pages: u32): bool {
   let hits: u32 = 0;
   for (let i = page; i < page + pages; ++i) {
-    const node = nextTarget(t, GRANULE);
+    const node = nextTarget(thread, GRANULE);
     if (!isDefined(GUEST_BUILD) && (flagsOf(i) & PAGE_TOUCHED) == 0) {
       const arena = makeArena(node);
       if (arena != 0 && hasRoom(arena, 1)) placePage(i, node);
-      else charge(changetype<Thread>(t), -1);
+      else charge(theThread(), -1);
     }
     if (nodeOfPage(i) == node) {
-      charge(changetype<Thread>(t), 1);
+      charge(theThread(), 1);
       ++hits;
     }
   }

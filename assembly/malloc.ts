@@ -52,9 +52,9 @@ export function malloc(size: usize): usize {
 /** Gives a block back; 0 is nothing. */
 export function free(block: usize): void {
   do {
+    if (block & 7) break;
     const tag = tagOf(block);
-    // Of my node, small, and aligned to 8.
-    if (((tag - homeTag) | ((<u32>block) << 29)) >= tagFor(0, MAX_CLASSES - 1)) break;
+    if (tag - homeTag >= tagFor(0, MAX_CLASSES - 1)) break; // not of my node, or not small
     const list = changetype<CacheList>(listBase + tag);
     const head = list.head;
     const depth = changetype<CachedBlock>(<usize>head).depth;
@@ -132,8 +132,8 @@ function allocate(size: usize, alignPages: u32, zero: bool): usize {
   if (size > MAX_SIZE) return fail(ENOMEM);
   freeDeferred(thread);
   const pages = pagesFor(size);
-  let block = allocateLarge(thread, pages, alignPages);
-  if (!block && reclaim()) block = allocateLarge(thread, pages, alignPages);
+  let block = allocateLarge(pages, alignPages);
+  if (!block && reclaim()) block = allocateLarge(pages, alignPages);
   if (!block) return failed();
   if (zero) zeroTouched(block, pages);
   return block;
@@ -255,7 +255,7 @@ export function mallocOnNode(size: usize, node: u32): usize {
 
 function takeOnNode(size: usize, node: u32): usize {
   const t = thread;
-  if (size > MAX_SMALL) return allocateLargeOnNode(t, node, pagesFor(size));
+  if (size > MAX_SMALL) return allocateLargeOnNode(node, pagesFor(size));
   if (!fetch(t, classOf(size), node, 1)) return 0;
   const record = changetype<Thread>(t);
   // A batch may have come instead of one block: the others go back.

@@ -83,8 +83,8 @@ describe("a large block", () => {
     expect<usize>(memalign(1 << 22, 100_000)).toBe(0);
     expect<i32>(errno()).toBe(ENOMEM);
     expect<usize>(memalign(0x8000_0000, 100_000)).toBe(0);
-    expect<usize>(allocateLarge(thread, PAGE_LIMIT, PAGE_LIMIT)).toBe(0);
-    expect<usize>(allocateLarge(thread, -1, 2)).toBe(0);
+    expect<usize>(allocateLarge(PAGE_LIMIT, PAGE_LIMIT)).toBe(0);
+    expect<usize>(allocateLarge(-1, 2)).toBe(0);
     expectEmpty();
   });
 });
@@ -216,10 +216,10 @@ describe("large blocks of several nodes", () => {
   it("are refused where the node is strict", () => {
     freshSpread();
     setStripes();
-    expect<usize>(allocateLargeOnNode(thread, 0, 40)).toBe(0);
+    expect<usize>(allocateLargeOnNode(0, 40)).toBe(0);
     expect<i32>(setPolicy(POLICY_BIND, 0b0001)).toBe(0);
     expect<usize>(malloc(40 * PAGE_SIZE)).toBe(0);
-    const block = allocateLargeOnNode(thread, 1, 5);
+    const block = allocateLargeOnNode(1, 5);
     expect<i32>(nodeOf(block)).toBe(1);
     expectOnly([block]);
   });

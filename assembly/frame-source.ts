@@ -7,12 +7,14 @@
 // A claim and a release write the range into Heap.grow* before the first byte changes, and `growGot` once a claim is complete. Who takes
 // the lock over from the dead makes a complete claim the heap's; of any other range, what is the heap's by its owner byte is released.
 
-import { Arena, Heap, PAGE_OWNED, PAGE_SHIFT, PAGE_TOUCHED } from "./layout";
+import { Arena, Heap, MAX_NODES, PAGE_OWNED, PAGE_SHIFT, PAGE_TOUCHED } from "./layout";
 import { heap, theHeap, theThread, thread } from "./instance";
 import { RANK_PAGE_HEAP, acquire, release } from "./lock";
 import { arenaOf, hasRoom, setEntry, setFlags, setNodeOfPage } from "./page-map";
 import { anyRun, fileFree, freeRunAt, takeRange } from "./free-run";
 
+/** Stands for the nodes of frames that may lie on several. */
+const ANY_NODE: u32 = MAX_NODES;
 const FREE: u32 = 1;
 const DIRTY: u32 = 1;
 /** Beside what is wanted, a claim takes 1/2^CLAIM_SHIFT of what the heap owns then, as a growth of the memory does. */
@@ -29,9 +31,13 @@ export function growByFrames(node: u32, pages: u32, needed: bool): bool {
   return claimRun(node, generous, false) || ((needed || generous > pages) && claimRun(node, pages, needed));
 }
 
+/** Claims `pages` adjacent frames on whichever nodes, all of which have arenas: where no node has as many in a row. */
+export function growByMixedFrames(pages: u32): bool {
+  return claimRun(ANY_NODE, pages, true);
+}
+
 function claimRun(node: u32, pages: u32, needed: bool): bool {
   const h = theHeap();
-  const arena = changetype<Arena>(arenaOf(node));
   if (h.ownedPages + pages > h.limitPages || (!needed && !hasRoom(arenaOf(node), pages))) return false;
   while (true) {
     const first = findFrames(node, pages);
@@ -42,7 +48,6 @@ function claimRun(node: u32, pages: u32, needed: bool): bool {
       makePages(first, pages, node);
       fileFree(first, pages);
       atomic.store<u32>(heap, h.ownedPages + pages, offsetof<Heap>("ownedPages"));
-      arena.ownedPages += pages;
       end();
       return true;
     }
@@ -63,7 +68,7 @@ function end(): void {
   atomic.store<u32>(heap, 0, offsetof<Heap>("growPages"));
 }
 
-/** First of `pages` adjacent frames that look free and on `node`, the lowest beyond the heap's head; 0 = none. Eight are looked at together while none will do. */
+/** First of `pages` adjacent frames that look free and on `node`, the lowest beyond the heap's head; 0 = none. Eight are looked at together while none will do on a certain node. */
 function findFrames(node: u32, pages: u32): u32 {
   const h = theHeap();
   const owners = <usize>h.frameOwners;
@@ -71,7 +76,7 @@ function findFrames(node: u32, pages: u32): u32 {
   const wanted = ONES * node;
   let have: u32 = 0;
   for (let frame = <u32>(heap >> PAGE_SHIFT); frame < h.frames;) {
-    if (have == 0 && (frame & 7) == 0) {
+    if (have == 0 && (frame & 7) == 0 && node != ANY_NODE) {
       // A byte of 0 is a frame that will do.
       const unlike = ((load<u64>(owners + frame) & ~ONES) ^ (ONES * (FREE << 1))) | (load<u64>(nodes + frame) ^ wanted);
       if (((unlike - ONES) & ~unlike & HIGH_BITS) == 0) {
@@ -79,7 +84,7 @@ function findFrames(node: u32, pages: u32): u32 {
         continue;
       }
     }
-    have = ownerOf(frame) == FREE && nodeOfFrame(frame) == node ? have + 1 : 0;
+    have = ownerOf(frame) == FREE && isOn(frame, node) ? have + 1 : 0;
     ++frame;
     if (have == pages) return frame - pages;
   }
@@ -98,6 +103,12 @@ function nodeOfFrame(frame: u32): u32 {
   return atomic.load<u8>(<usize>theHeap().frameNodes + frame);
 }
 
+/** Whether a frame will do where one on `node` is wanted. */
+function isOn(frame: u32, node: u32): bool {
+  const on = nodeOfFrame(frame);
+  return node == ANY_NODE ? arenaOf(on) != 0 : on == node;
+}
+
 /** Gives a frame of `from` to `to`; false if it is not `from`'s. What is dirty stays so. */
 function transfer(frame: u32, from: u32, to: u32, dirty: u32): bool {
   const at = ownerByte(frame);
@@ -113,19 +124,21 @@ function claimFrames(first: u32, pages: u32, node: u32): bool {
   const me = theHeap().frameOwner;
   for (let i: u32 = 0; i < pages; ++i) {
     const mine = transfer(first + i, FREE, me, 0);
-    if (mine && nodeOfFrame(first + i) == node) continue;
+    if (mine && isOn(first + i, node)) continue;
     for (let j: u32 = 0; j < i + <u32>mine; ++j) transfer(first + j, me, FREE, 0);
     return false;
   }
   return true;
 }
 
-/** Makes claimed frames pages of the heap. This thread touches them: a fault would come from its vCPU. */
+/** Makes claimed frames pages of the heap, and counts them. This thread touches them: a fault would come from its vCPU. */
 function makePages(first: u32, pages: u32, node: u32): void {
   const h = theHeap();
   const toucher: u8 = 1 + load<u8>(<usize>(h.vcpuTruth + (thread ? theThread().vcpu : 0)));
   for (let page = first; page < first + pages; ++page) {
-    setNodeOfPage(page, node);
+    const on = node == ANY_NODE ? nodeOfFrame(page) : node;
+    setNodeOfPage(page, on);
+    changetype<Arena>(arenaOf(on)).ownedPages += 1;
     setFlags(page, atomic.load<u8>(ownerByte(page)) & DIRTY ? PAGE_OWNED | PAGE_TOUCHED : PAGE_OWNED);
     atomic.cmpxchg<u8>(<usize>h.frameTouchers + page, 0, toucher);
   }

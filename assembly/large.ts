@@ -22,6 +22,7 @@ import { makeArena } from "./metadata";
 import {
   cutSpan,
   extendSpan,
+  growMixed,
   kindOf,
   labelOf,
   majority,
@@ -68,6 +69,10 @@ export function allocateLarge(pages: u32, alignPages: u32): usize {
   for (let i: u32 = 0; i < MAX_NODES && !page; ++i) {
     node = nearest(thread, i);
     if ((allowed >> node) & 1) page = takePages(node, want, true);
+  }
+  if (isDefined(GUEST_BUILD) && !page && record.policy != POLICY_BIND && growMixed(want)) {
+    page = takeMixedPages(want, allowed);
+    node = MIXED;
   }
   if (page != 0 && isInterleaving(record)) {
     node = MIXED;

@@ -85,7 +85,7 @@ function mallocSmall(c: u32): usize {
   if (!enter()) return fail(EINVAL);
   const list = cacheList(thread, c);
   if (lengthOf(list) == 0 && !refill(thread, c)) {
-    if (!reclaim() || !refill(thread, c)) return missed ? fromReserve(c) : fail(ENOMEM);
+    if (!reclaim() || !refill(thread, c)) return missed ? fromReserve(c) : ofWholePages(c);
   }
   return pop(list);
 }
@@ -113,6 +113,11 @@ function fromReserve(c: u32): usize {
     if (lengthOf(list)) return pop(list);
   }
   return fail(EBUSY);
+}
+
+/** No node has room for a span of the class: pages of several may have it for a block. */
+function ofWholePages(c: u32): usize {
+  return allocate(classInfo(c).size, 1, false);
 }
 
 /** Memory is exhausted: everything cached that can be reached goes back to the page heap. */

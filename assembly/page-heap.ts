@@ -21,6 +21,7 @@ import { arenaOf, endOfPages, entryOf, flagsOf, nodeOfPage, setEntry, setFlags, 
 import { fileFree, findMixed, freeRunAt, isPlain, takeRange, takeRun } from "./free-run";
 import { assertPageHeap } from "./invariants";
 import { grow, recoverGrowth } from "./page-source";
+import { growByMixedFrames } from "./frame-source";
 import { isLongHeader, makeArena, nextHeader, poolHeader, takeHeader } from "./metadata";
 
 // @ts-ignore: decorator
@@ -88,6 +89,12 @@ export function takePages(node: u32, pages: u32, growable: bool): u32 {
     page = takeRun(node, pages);
   }
   return page;
+}
+
+/** Under a guest kernel: `pages` more adjacent free pages on whichever nodes, where no node has as many. */
+export function growMixed(pages: u32): bool {
+  for (let node: u32 = 0; node < theHeap().nodes; ++node) if (!makeArena(node)) return false;
+  return growByMixedFrames(pages);
 }
 
 /** `pages` adjacent free pages of whichever nodes of `mask` have them; 0 = none. */

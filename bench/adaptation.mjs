@@ -7,7 +7,7 @@ import { writeFileSync } from "node:fs";
 import { loadavg } from "node:os";
 import { parseArgs } from "node:util";
 import Table from "cli-table3";
-import { EVENTS, measureAdaptation } from "../dist/rig/adaptation.js";
+import { EVENTS, measureAdaptation, THREADS } from "../dist/rig/adaptation.js";
 import { measureLocality } from "../dist/rig/locality.js";
 import { PLATFORMS } from "../dist/rig/rig.js";
 import { readTrace } from "../dist/trace/file.js";
@@ -48,9 +48,11 @@ for (const kind of EVENTS) {
   for (const platform of PLATFORMS) {
     process.stderr.write(`${kind}, ${platform}\n`);
     const count = Number(kind === "live migration" ? values["live-samples"] : values.samples);
-    const samples = await measureAdaptation({ platform, os }, kind, count);
-    const microseconds = Object.fromEntries(TIMES.map((field) => [field, quantiles(samples.map((sample) => sample[field]))]));
-    adaptation.push({ kind, platform, samples: count, microseconds, stale: quantiles(samples.map(({ stale }) => stale)) });
+    for (const threads of THREADS) {
+      const samples = await measureAdaptation({ platform, os }, kind, count, threads);
+      const microseconds = Object.fromEntries(TIMES.map((field) => [field, quantiles(samples.map((sample) => sample[field]))]));
+      adaptation.push({ kind, platform, threads, samples: count, microseconds, stale: quantiles(samples.map(({ stale }) => stale)) });
+    }
     for (const mode of MODES) {
       const options = { platform, os, kind, mode, trace, seed, events: Number(values.events), allocations: ALLOCATIONS, memory: MEMORY };
       const { before, after, result } = await measureLocality(options);
@@ -61,12 +63,13 @@ for (const kind of EVENTS) {
 }
 
 const plain = { head: [], border: [] };
-const right = (count) => ["left", "left", ...Array(count).fill("right")];
+const right = (count, left = 2) => [...Array(left).fill("left"), ...Array(count).fill("right")];
 const us = (value) => (value < 100 ? value.toFixed(1) : value.toFixed(0));
 const times = new Table({
   head: [
     "change",
     "hypervisor",
+    "threads",
     "n",
     "epoch visible: p50",
     "p99",
@@ -78,12 +81,12 @@ const times = new Table({
     "p99",
     "max",
   ],
-  colAligns: right(10),
+  colAligns: right(10, 3),
   style: plain,
 });
-for (const { kind, platform, samples, microseconds } of adaptation) {
+for (const { kind, platform, threads, samples, microseconds } of adaptation) {
   const cells = TIMES.flatMap((field) => ["p50", "p99", "max"].map((q) => us(microseconds[field][q])));
-  times.push([kind, platform, samples, ...cells]);
+  times.push([kind, platform, threads, samples, ...cells]);
 }
 const shares = new Table({
   head: ["after each", "hypervisor", ...MODES.flatMap((mode) => [`${mode}: on the true node`, "of allocations", "share"])],
@@ -100,8 +103,8 @@ for (const kind of EVENTS) {
   }
 }
 const note =
-  `Microseconds of wall-clock time on ${machine().cpus} CPUs, load average ${load.toFixed(1)} at the start. Hypervisor, nodes and guest (${os}) are a model, in one thread; ` +
-  `the thread that allocates is another. A live migration's time is all of it, rounds of copying included.`;
+  `Microseconds of wall-clock time on ${machine().cpus} CPUs, load average ${load.toFixed(1)} at the start. Hypervisor, nodes and guest (${os}) are a model: in the thread that calls the ` +
+  `operations (one), or each in its own, called across threads (own). The thread that allocates is another. A live migration's time is all of it, rounds of copying included.`;
 const counts = `${trace.name} on 4 workers: allocations from each of ${values.events} changes to the next, counted by the hypervisor's tables. Exact.`;
 const report = { machine: machine(), note, load, seed, os, adaptation, trace: trace.name, events: Number(values.events), locality };
 console.log(values.json ? JSON.stringify(report) : `${note}\n${times}\n\n${counts}\n${shares}`);

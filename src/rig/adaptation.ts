@@ -1,13 +1,19 @@
 // How soon a change of the machine reaches a thread that allocates: from the call of the hypervisor's operation until the change can be seen
-// in the heap, until the thread's first block on its true node, and until the last cached block of another node has gone. Hypervisor,
-// guest and operations run in one thread, the one that allocates is another.
+// in the heap, until the thread's first block on its true node, and until the last cached block of another node has gone. The one that
+// allocates is a thread of its own; hypervisor and guest run in the thread that calls the operations, or in one each.
 
+import { HostMachine } from "./host-machine.js";
+import { type Machine, RigMachine } from "./machine.js";
 import type { Seen } from "./probe-protocol.js";
 import { Probe } from "./probe.js";
-import { type Pairing, Rig } from "./rig.js";
+import type { Pairing } from "./rig.js";
 
 export const EVENTS = ["vcpu migration", "page migration", "ballooning", "live migration"] as const;
 export type EventKind = (typeof EVENTS)[number];
+
+/** Where hypervisor and guest run: both with whoever calls the operations, or each in a thread of its own. */
+export const THREADS = ["one", "own"] as const;
+export type Threads = (typeof THREADS)[number];
 
 /** Microseconds since the operation was called. */
 export interface Sample {
@@ -32,10 +38,11 @@ interface Event {
   /** vCPU the thread runs on. */
   readonly vcpu: number;
   /** What has to be so before each operation. */
-  prepare?(rig: Rig): Promise<void>;
-  act(rig: Rig, cached: Cached, probe: Probe): unknown;
+  prepare?(machine: Machine): Promise<void>;
+  /** Makes the `i`-th change. */
+  act(machine: Machine, i: number, cached: Cached, probe: Probe): Promise<unknown>;
   /** What is to be undone after it. */
-  restore?(rig: Rig, cached: Cached): void;
+  restore?(machine: Machine, cached: Cached): Promise<unknown>;
 }
 
 /** No span of the blocks a probe caches is longer. */
@@ -43,16 +50,20 @@ const SPAN_PAGES = 8;
 /** Frames that go into the balloon and come back. */
 const BALLOONED = 512;
 
+/** All spans that what is cached is in, to a node: a span that is cut belongs to the larger part. */
+const moveCached = (machine: Machine, { first, end }: Cached, node: number): Promise<unknown> =>
+  machine.migratePages(first - SPAN_PAGES, end - first + 2 * SPAN_PAGES, node);
+
 const OPERATIONS: Readonly<Record<EventKind, Event>> = {
   "vcpu migration": {
     vcpu: 2,
-    act: ({ hypervisor, vm }) => hypervisor.migrateVcpu(vm, 2, { toNode: (vm.cpus[2]!.node + 1) % hypervisor.nodes }),
+    act: (machine, i) => machine.migrateVcpu(2, (3 + i) % machine.nodes),
   },
-  // What the thread has cached moves away from its node, with all of the spans it is in: a span that is cut belongs to the larger part.
+  // What the thread has cached moves away from its node.
   "page migration": {
     vcpu: 2,
-    act: ({ hypervisor, vm }, { first, end }) => hypervisor.migratePages(vm, first - SPAN_PAGES, end - first + 2 * SPAN_PAGES, 3),
-    restore: ({ hypervisor, vm }, { first, end }) => void hypervisor.migratePages(vm, first - SPAN_PAGES, end - first + 2 * SPAN_PAGES, 2),
+    act: (machine, _, cached) => moveCached(machine, cached, 3),
+    restore: (machine, cached) => moveCached(machine, cached, 2),
   },
   // The thread's node has none of the machine's memory, until frames that went from the other node come back on this one: the heap has the
   // half of the machine that does not.
@@ -60,24 +71,22 @@ const OPERATIONS: Readonly<Record<EventKind, Event>> = {
     nodes: 2,
     heapShare: 1 / 2,
     vcpu: 1,
-    prepare: async ({ hypervisor, vm, guest, driver }) => {
-      hypervisor.migratePages(vm, 0, vm.frames, 0);
-      hypervisor.setBalloonTarget(vm, vm.frames - BALLOONED);
-      await driver.settled();
-      await guest.balloon.idle();
+    prepare: async (machine) => {
+      await machine.migratePages(0, machine.frames, 0);
+      await machine.setBalloonTarget(machine.frames - BALLOONED);
     },
-    act: ({ hypervisor, vm }) => hypervisor.setBalloonTarget(vm, vm.frames),
+    act: (machine) => machine.setBalloonTarget(machine.frames),
   },
   "live migration": {
     vcpu: 3,
-    act: (rig, _, probe) => rig.migrateLive(rig.hypervisor.nodes === 4 ? 2 : 4, (during) => probe.stopFor(during)),
+    act: (machine, _i, _cached, probe) => machine.migrateLive(machine.nodes === 4 ? 2 : 4, (during) => probe.stopFor(during)),
   },
 };
 
 const since = (start: bigint, time: bigint): number => Number(time - start) / 1000;
 
 /** Changes of each kind made before anything is measured. */
-const WARM_UP = 1000;
+const WARM_UP = 300;
 /** Operations on one machine: each leaves it a little less like one that has just been booted. */
 const A_MACHINE = 25;
 
@@ -85,43 +94,41 @@ const A_MACHINE = 25;
  * Measures an event so many times.
  * @throws {Error} if a change never reaches the thread, or it never gets a block on its node
  */
-export async function measureAdaptation(pairing: Pairing, kind: EventKind, count: number): Promise<Sample[]> {
+export async function measureAdaptation(pairing: Pairing, kind: EventKind, count: number, threads: Threads = "one"): Promise<Sample[]> {
   const samples: Sample[] = [];
-  while (samples.length < count)
-    samples.push(...(await onOneMachine(pairing, OPERATIONS[kind], Math.min(A_MACHINE, count - samples.length))));
+  while (samples.length < count) {
+    samples.push(...(await onOneMachine(pairing, OPERATIONS[kind], Math.min(A_MACHINE, count - samples.length), threads)));
+  }
   return samples;
 }
 
-async function onOneMachine(pairing: Pairing, event: Event, count: number): Promise<Sample[]> {
-  const rig = await Rig.boot({ ...pairing, ...(event.nodes !== undefined && { nodes: event.nodes }) });
-  const probe = await Probe.start(await rig.makeHeap(event.heapShare), rig.guest.layout, event.vcpu);
-  await warmUp(rig);
+async function onOneMachine(pairing: Pairing, event: Event, count: number, threads: Threads): Promise<Sample[]> {
+  const { nodes, heapShare } = event;
+  const options = { ...pairing, ...(nodes !== undefined && { nodes }), ...(heapShare !== undefined && { heapShare }) };
+  const machine: Machine = await (threads === "one" ? RigMachine : HostMachine).boot(options);
+  const probe = await Probe.start(machine.handle(event.vcpu), machine.layout, threads === "own");
+  await warmUp(machine);
   const samples: Sample[] = [];
   while (samples.length < count) {
-    await event.prepare?.(rig);
-    await rig.settle();
+    await event.prepare?.(machine);
+    await machine.settle();
     const cached = await probe.prime();
     await probe.watch();
     const start = process.hrtime.bigint();
-    const [seen] = await Promise.all([probe.seen(), event.act(rig, cached, probe)]);
+    const [seen] = await Promise.all([probe.seen(), event.act(machine, samples.length, cached, probe)]);
     samples.push(sampleOf(seen, start));
-    event.restore?.(rig, cached);
+    await event.restore?.(machine, cached);
   }
   await probe.end();
-  await rig.end();
+  await machine.end();
   return samples;
 }
 
-/** What is measured is no code that runs for the first time. All is where it was in the end. */
-async function warmUp({ hypervisor, vm, driver }: Rig): Promise<void> {
-  const { node } = vm.cpus[0]!;
-  const last = vm.frames - 1;
-  const home = vm.nodeOf(last);
+/** What is measured is no code that runs for the first time. A vCPU that the thread is not on and the machine's last frame end up on node 0. */
+async function warmUp(machine: Machine): Promise<void> {
   for (let i = WARM_UP; i >= 0; --i) {
-    hypervisor.migrateVcpu(vm, 0, { toNode: (node + i) % hypervisor.nodes });
-    await driver.settled();
-    hypervisor.migratePages(vm, last, 1, (home + i) % hypervisor.nodes);
-    await driver.settled();
+    await machine.migrateVcpu(0, i % machine.nodes);
+    await machine.migratePages(machine.frames - 1, 1, i % machine.nodes);
   }
 }
 

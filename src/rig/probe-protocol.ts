@@ -6,6 +6,8 @@ import type { VmLayout } from "../hypervisor/vm-layout.js";
 export interface ProbeData {
   readonly handle: HeapHandle;
   readonly layout: VmLayout;
+  /** The thread is told by its machine's kernel, which has it move over; else by whoever asks this probe. */
+  readonly follows: boolean;
   /** Words of FLAG_. */
   readonly flags: SharedArrayBuffer;
 }

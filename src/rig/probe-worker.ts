@@ -3,6 +3,7 @@
 
 import { parentPort, workerData } from "node:worker_threads";
 import { NumaHeap } from "../heap/numa-heap.js";
+import { attachHeap } from "../host/attach.js";
 import { FRAME_SHIFT } from "../hypervisor/vm-layout.js";
 import { FLAG_PARK, FLAG_WATCHING, type ProbeAnswer, type ProbeCommand, type ProbeData, type Seen } from "./probe-protocol.js";
 
@@ -19,10 +20,10 @@ const PATIENCE_NS = 10_000_000_000n;
 const LOOKS_A_PAIR = 64;
 const PAIRS_A_LOOK = 64;
 
-const { handle, layout, flags } = workerData as ProbeData;
+const { handle, layout, follows, flags } = workerData as ProbeData;
 const port = parentPort!;
 const words = new Int32Array(flags);
-const heap = await NumaHeap.attach(handle);
+const heap = await (follows ? attachHeap(handle) : NumaHeap.attach(handle));
 const now = (): bigint => process.hrtime.bigint();
 let epoch = 0;
 

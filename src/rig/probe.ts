@@ -1,7 +1,7 @@
 // The conductor's side of a probe: a thread of a machine's heap that measures how soon a change reaches it.
 
 import { Worker } from "node:worker_threads";
-import type { GuestHeap } from "../guest/guest-heap.js";
+import type { HeapHandle } from "../heap/handle.js";
 import type { VmLayout } from "../hypervisor/vm-layout.js";
 import { FLAG_PARK, FLAG_WATCHING, type ProbeAnswer, type ProbeCommand, type ProbeData, type Seen } from "./probe-protocol.js";
 
@@ -16,9 +16,9 @@ export class Probe {
   readonly #waiting = new Set<() => void>();
   #error: Error | undefined;
 
-  /** Starts a thread on `vcpu`. */
-  static async start(heap: GuestHeap, layout: VmLayout, vcpu: number): Promise<Probe> {
-    const probe = new Probe({ handle: heap.handle(vcpu), layout });
+  /** Starts a thread of the heap; one that `follows` its machine to another host by itself, while it stands still. */
+  static async start(handle: HeapHandle, layout: VmLayout, follows: boolean): Promise<Probe> {
+    const probe = new Probe({ handle, layout, follows });
     await probe.#next("ready");
     return probe;
   }

@@ -13,7 +13,7 @@ import type { BootMode } from "../hypervisor/modes.js";
 import type { VirtualMachine } from "../hypervisor/vm.js";
 import { FRAME_BYTES } from "../hypervisor/vm-layout.js";
 import { Xen } from "../hypervisor/xen/xen.js";
-import { uniformTopology } from "../topology/uniform.js";
+import { type UniformOptions, uniformTopology } from "../topology/uniform.js";
 import type { Trace } from "../trace/format.js";
 import { GuestGround } from "../trace/guest-ground.js";
 import { Replay, type ReplayOptions } from "../trace/replay.js";
@@ -46,9 +46,17 @@ const CPUS_PER_NODE = 1;
 /** Of what the heap begins with: so that it has runs of several nodes to make large blocks of, however scattered the guest's frames become. */
 const HEAP_SHARE = 1 / 4;
 
+/** What a machine has that nothing else is said of. */
+export const MACHINE_BYTES = 2 ** 26;
+export const MACHINE_VCPUS = 4;
+
 /** A host that has twice the memory a machine of `memory` bytes needs, so that its nodes can fill up and the host cannot. */
+export function hostShape(memory: number, nodes: number): UniformOptions {
+  return { nodes, cpusPerNode: CPUS_PER_NODE, memoryPerNode: (memory * 2) / nodes, distances: "ring" };
+}
+
 function hostOf({ platform, memory }: { platform: Pairing["platform"]; memory: number }, nodes: number): Xen | Kvm {
-  const topology = uniformTopology({ nodes, cpusPerNode: CPUS_PER_NODE, memoryPerNode: (memory * 2) / nodes, distances: "ring" });
+  const topology = uniformTopology(hostShape(memory, nodes));
   return platform === "xen" ? new Xen(topology) : new Kvm(topology);
 }
 
@@ -69,7 +77,7 @@ export class Rig {
   readonly problems: unknown[];
 
   static async boot(options: RigOptions): Promise<Rig> {
-    const { memory = 2 ** 26, nodes = 4, vcpus = 4, mode = "adaptive", os, platform, onDelivery } = options;
+    const { memory = MACHINE_BYTES, nodes = 4, vcpus = MACHINE_VCPUS, mode = "adaptive", os, platform, onDelivery } = options;
     const hypervisor = hostOf({ platform, memory }, nodes);
     const vm = hypervisor.createVm({ vcpus, memory, mode });
     const told = { onEvent: (_: Delivery): void => {} };

@@ -7,7 +7,7 @@ import { arenaOf, flagsOf, nodeOfPage, pageOf, setFlags } from "../../assembly/p
 import { anyRun, takeRange } from "../../assembly/free-run";
 import { growByFrames, recoverFrames, releaseFrames } from "../../assembly/frame-source";
 import { makeArena } from "../../assembly/metadata";
-import { rebuildPageHeap } from "../../assembly/page-heap";
+import { growMixed, rebuildPageHeap } from "../../assembly/page-heap";
 import { createInFrames } from "../../assembly/create";
 import { attach } from "../../assembly/reap";
 import { setNodeLimit } from "../../assembly/topology";
@@ -118,6 +118,36 @@ describe("frame source", () => {
     expect<i32>(setNodeLimit(0, 19)).toBe(0);
     expect<bool>(grow(0, 4)).toBe(false);
     expect<bool>(grow(0, 3)).toBe(true);
+    expectAgreement();
+  });
+
+  it("claims frames of several nodes where no node has as many together, each on its own", () => {
+    fresh();
+    for (let frame = FIRST; frame < FRAMES; frame += 3) place(frame, 1, 1);
+    store<u8>(OWNERS + FIRST + 1, 2 << 1); // the kernel's
+    expect<bool>(grow(0, 4)).toBe(false);
+    lock();
+    expect<bool>(growMixed(7)).toBe(true);
+    unlock();
+    expect<u8>(load<u8>(OWNERS + FIRST)).toBe(FREE);
+    expect<u8>(load<u8>(OWNERS + FIRST + 2)).toBe(MINE);
+    expect<u8>(load<u8>(OWNERS + FIRST + 9)).toBe(FREE);
+    expect<u32>(nodeOfPage(FIRST + 3)).toBe(1);
+    expect<u32>(nodeOfPage(FIRST + 4)).toBe(0);
+    expect<u32>(changetype<Arena>(arenaOf(1)).ownedPages).toBe(2);
+    expect<u32>(theHeap().ownedPages).toBe(23);
+    expectAgreement();
+  });
+
+  it("claims no frames of a node that the heap does not know", () => {
+    fresh();
+    place(FIRST, FRAMES - FIRST, 2);
+    place(FIRST + 8, 4, 1);
+    lock();
+    expect<bool>(growMixed(5)).toBe(false);
+    expect<bool>(growMixed(4)).toBe(true);
+    unlock();
+    expect<u32>(nodeOfPage(FIRST + 8)).toBe(1);
     expectAgreement();
   });
 

@@ -13,6 +13,7 @@ import { rebind, setNodeLimit } from "../../assembly/topology";
 import { errno, nodeOf, setPolicy, settle } from "../../assembly/control";
 import { takeBadCall } from "../../assembly/bad-call";
 import {
+  BASE,
   ELSEWHERE,
   END,
   allowBlocking,
@@ -211,6 +212,21 @@ describe("large blocks of several nodes", () => {
     expect<i32>(nodeOf(block)).toBe(1);
     expect<u32>(loadLabel(spanAt(first))).toBe(labelOf(KIND_LARGE, 2, 0));
     expectOnly([block]);
+  });
+
+  it("serve small sizes too where no node has room for a span", () => {
+    fresh();
+    for (let page = pageOf(BASE); page < pageOf(END); ++page) expect<i32>(rebind(page, 1, page & 3)).toBe(0);
+    expect<i32>(setPolicy(POLICY_BIND, 0b1111)).toBe(0);
+    expect<usize>(malloc(20_000)).toBe(0);
+    expect<i32>(errno()).toBe(ENOMEM);
+    expect<i32>(setPolicy(POLICY_DEFAULT, 0)).toBe(0);
+    const block = malloc(20_000);
+    expect<usize>(block).not.toBe(0);
+    expect<bool>(malloc_usable_size(block) >= 20_000).toBe(true);
+    expectOnly([block]);
+    free(block);
+    expectOnly([]);
   });
 
   it("are refused where the node is strict", () => {

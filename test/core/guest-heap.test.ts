@@ -120,6 +120,26 @@ describe.each(PAIRINGS)("$platform, $os", (pairing) => {
     expect(heap.malloc(60_000)).toBeGreaterThan(0);
   });
 
+  test("a large block lies on several nodes where none has as many frames together, unless it is bound", async () => {
+    const booted = await boot(pairing, 8 * MIB);
+    const { hypervisor, vm, guest } = booted;
+    const kernel = await GuestHeap.create(guest, { initialBytes: 65536 });
+    const heap = await NumaHeap.attach(kernel.handle(1), { mayBlock: false });
+    for (let gfn = 0; gfn < vm.frames; ++gfn) hypervisor.migratePages(vm, gfn, 1, gfn % 4);
+    await settle(booted);
+    heap.setPolicy("bind", [1]);
+    expect(heap.malloc(200_000)).toBe(0);
+    heap.setPolicy("local");
+    const block = heap.malloc(200_000);
+    expect(block).toBeGreaterThan(0);
+    const nodes = Array.from({ length: 25 }, (_, i) => heap.nodeOf(block + i * FRAME));
+    expect(nodes).toEqual(nodes.map((_, i) => (nodes[0]! + i) % 4));
+    expect(await wrong(booted, heap)).toEqual([]);
+    expect(heap.walk({ live: [block] })).toEqual(CLEAN);
+    heap.free(block);
+    expect(await wrong(booted, heap)).toEqual([]);
+  });
+
   test("an end gives all frames back, not before the last thread has left", async () => {
     const booted = await boot(pairing);
     const { guest } = booted;

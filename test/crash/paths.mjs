@@ -156,6 +156,7 @@ export const paths = {
     before: ({ victim: a }) => a.call("rebind", FIRST_PAGE, ALL_PAGES, 0),
     calls: (a) => many(3, () => a.take("mallocOnNode", 3000, 1)),
   },
+  "frames claimed on whichever nodes, where no node has as many together": { isGuest: true, calls: (a) => a.malloc(150_000) },
   "frames released": {
     isGuest: true,
     before: ({ victim: a }) => many(4, () => a.malloc(100_000)).forEach((ptr) => a.free(ptr)),

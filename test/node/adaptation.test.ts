@@ -1,6 +1,6 @@
 // What bench/adaptation.mjs measures is there to be measured: every change reaches a thread that does nothing but allocate.
 import { describe, expect, test } from "vitest";
-import { EVENTS, measureAdaptation } from "../../dist/rig/adaptation.js";
+import { EVENTS, measureAdaptation, THREADS } from "../../dist/rig/adaptation.js";
 import { measureLocality } from "../../dist/rig/locality.js";
 import { PAIRINGS } from "../../dist/rig/rig.js";
 import { readTrace } from "../../dist/trace/file.js";
@@ -8,8 +8,9 @@ import { readTrace } from "../../dist/trace/file.js";
 const trace = await readTrace(new URL("../../bench/traces/lua-mix.trace.gz", import.meta.url).pathname);
 
 describe.each([PAIRINGS[0]!, PAIRINGS[3]!])("$platform, $os", (pairing) => {
-  test.each(EVENTS)("%s: the epoch, then a block on the true node, then no other", async (kind) => {
-    const samples = await measureAdaptation(pairing, kind, 2);
+  const cases = EVENTS.flatMap((kind) => THREADS.map((threads) => ({ kind, threads })));
+  test.each(cases)("$kind, $threads: the epoch, then a block on the true node, then no other", async ({ kind, threads }) => {
+    const samples = await measureAdaptation(pairing, kind, 2, threads);
     expect(samples).toHaveLength(2);
     for (const { epoch, local, clean } of samples) {
       expect(epoch).toBeGreaterThan(0);

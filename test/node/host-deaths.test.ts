@@ -2,6 +2,9 @@
 import { afterEach, expect, test } from "vitest";
 import { Worker } from "node:worker_threads";
 import { Host } from "../../dist/host/index.js";
+import { NumaHeap } from "../../dist/index.js";
+import { falseBeliefs } from "../support/host-truth.js";
+import { fieldOf } from "../support/rig.js";
 
 const DEATHS = Number(process.env["TORTURE_ROUNDS"] ?? 6) * 5;
 const hosts: Host[] = [];
@@ -64,3 +67,21 @@ test.each(["xen", "kvm"] as const)("%s: the kernel and everybody else go on, and
   const last = heap.malloc(50_000);
   expect(heap.walk({ live: [last] })).toEqual({ ok: true, problems: [], unaccounted: [] });
 });
+
+// The host cannot know of such a death. A thread that holds the lock for good stands for it.
+test("a thread that died with a lock and was never registered: operations are done, say so, and end; once it is reaped all is well", async () => {
+  const host = await Host.create({ hypervisor: "xen", nodes: 4, cpusPerNode: 1, memoryPerNode: "32MiB" });
+  hosts.push(host);
+  const vm = await host.boot({ vcpus: 4, memory: "64MiB" });
+  const heap = await vm.createHeap();
+  const handle = heap.handle(1);
+  const dead = await NumaHeap.attach(handle);
+  const lock = new Uint32Array(vm.memory.buffer, handle.base + fieldOf("Heap", "topologyLock").offset, 1);
+  Atomics.store(lock, 0, dead.imports.threadId() << 1);
+  await expect(host.migrateVcpu(vm, 2, { toNode: 3 })).rejects.toMatchObject({ code: "NUMAHEAP_HEAP_BUSY" });
+  expect(heap.reap(handle.key)).toBe("reaped");
+  expect((await host.truth(vm)).vcpus[2]).toBe(3);
+  await vm.guest.settle();
+  await vm.guest.problems(); // that it was out of reach
+  expect(await falseBeliefs(host, vm, heap)).toEqual([]);
+}, 60_000);

@@ -6,7 +6,7 @@ import { HostMachine } from "./host-machine.js";
 import { type Machine, RigMachine } from "./machine.js";
 import type { Seen } from "./probe-protocol.js";
 import { Probe } from "./probe.js";
-import type { Pairing } from "./rig.js";
+import { MACHINE_BYTES, type Pairing } from "./rig.js";
 
 export const EVENTS = ["vcpu migration", "page migration", "ballooning", "live migration"] as const;
 export type EventKind = (typeof EVENTS)[number];
@@ -33,8 +33,8 @@ interface Cached {
 interface Event {
   /** Nodes of the host; 4 if not said. */
   readonly nodes?: number;
-  /** Share of the machine's frames that the heap begins with. */
-  readonly heapShare?: number;
+  /** Bytes the heap begins with; 64 KiB if not said. */
+  readonly initialBytes?: number;
   /** vCPU the thread runs on. */
   readonly vcpu: number;
   /** What has to be so before each operation. */
@@ -69,7 +69,7 @@ const OPERATIONS: Readonly<Record<EventKind, Event>> = {
   // half of the machine that does not.
   ballooning: {
     nodes: 2,
-    heapShare: 1 / 2,
+    initialBytes: MACHINE_BYTES / 2,
     vcpu: 1,
     prepare: async (machine) => {
       await machine.migratePages(0, machine.frames, 0);
@@ -103,8 +103,8 @@ export async function measureAdaptation(pairing: Pairing, kind: EventKind, count
 }
 
 async function onOneMachine(pairing: Pairing, event: Event, count: number, threads: Threads): Promise<Sample[]> {
-  const { nodes, heapShare } = event;
-  const options = { ...pairing, ...(nodes !== undefined && { nodes }), ...(heapShare !== undefined && { heapShare }) };
+  const { nodes, initialBytes } = event;
+  const options = { ...pairing, ...(nodes !== undefined && { nodes }), ...(initialBytes !== undefined && { initialBytes }) };
   const machine: Machine = await (threads === "one" ? RigMachine : HostMachine).boot(options);
   const probe = await Probe.start(machine.handle(event.vcpu), machine.layout, threads === "own");
   await warmUp(machine);

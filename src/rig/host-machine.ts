@@ -15,11 +15,10 @@ export class HostMachine implements Machine {
   readonly #vm: Vm;
   readonly #heap: NumaHeap;
 
-  static async boot({ platform, os, nodes = 4, heapShare = 1 / 4 }: MachineOptions): Promise<HostMachine> {
+  static async boot({ platform, os, nodes = 4, initialBytes }: MachineOptions): Promise<HostMachine> {
     const host = await Host.create({ hypervisor: platform, ...hostShape(MACHINE_BYTES, nodes) });
     const vm = await host.boot({ guest: os, vcpus: MACHINE_VCPUS, memory: MACHINE_BYTES });
-    const initialBytes = Math.floor(heapShare * (MACHINE_BYTES / FRAME_BYTES)) * FRAME_BYTES;
-    return new HostMachine(host, vm, await vm.createHeap({ initialBytes }));
+    return new HostMachine(host, vm, await vm.createHeap(initialBytes === undefined ? {} : { initialBytes }));
   }
 
   private constructor(host: Host, vm: Vm, heap: NumaHeap) {

@@ -8,8 +8,8 @@ import { type Pairing, Rig, type StopFor } from "./rig.js";
 export interface MachineOptions extends Pairing {
   /** Nodes of the host. Default 4. */
   readonly nodes?: number;
-  /** Share of the machine's frames that the heap begins with. */
-  readonly heapShare?: number;
+  /** Bytes the heap begins with, in the machine's lowest frames. Default: 64 KiB. */
+  readonly initialBytes?: number;
 }
 
 export interface Machine {
@@ -36,9 +36,9 @@ export class RigMachine implements Machine {
   readonly #rig: Rig;
   readonly layout: VmLayout;
 
-  static async boot({ heapShare, ...options }: MachineOptions): Promise<RigMachine> {
+  static async boot({ initialBytes, ...options }: MachineOptions): Promise<RigMachine> {
     const rig = await Rig.boot(options);
-    await rig.makeHeap(heapShare);
+    await rig.makeHeap(initialBytes);
     return new RigMachine(rig);
   }
 

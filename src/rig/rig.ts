@@ -43,8 +43,6 @@ export interface RigOptions extends Pairing {
 
 /** As many as keep the balancer busy: vCPUs that moved share one until it looks. */
 const CPUS_PER_NODE = 1;
-/** Of what the heap begins with: so that it has runs of several nodes to make large blocks of, however scattered the guest's frames become. */
-const HEAP_SHARE = 1 / 4;
 
 /** What a machine has that nothing else is said of. */
 export const MACHINE_BYTES = 2 ** 26;
@@ -106,17 +104,16 @@ export class Rig {
     this.problems = problems;
   }
 
-  /** Makes a heap in the machine, which begins with this share of its frames, the lowest. */
-  async makeHeap(share = HEAP_SHARE): Promise<GuestHeap> {
-    return (this.heap = await GuestHeap.create(this.guest, { initialBytes: Math.floor(this.vm.frames * share) * FRAME_BYTES }));
+  /** Makes a heap in the machine, which begins with so many bytes, in its lowest frames. Default: 64 KiB. */
+  async makeHeap(initialBytes?: number): Promise<GuestHeap> {
+    return (this.heap = await GuestHeap.create(this.guest, { ...(initialBytes !== undefined && { initialBytes }) }));
   }
 
   /** Makes the heap and lays the trace beside it: worker i runs on vCPU i. */
   async prepare(trace: Trace, options: ReplayOptions = {}): Promise<Replay> {
     const { guest, vm } = this;
-    const initialBytes = Math.floor(vm.frames * HEAP_SHARE) * FRAME_BYTES;
     this.replay = await Replay.prepare(trace, { threads: vm.vcpus, nodes: this.hypervisor.nodes, ...options }, async (planBytes) => {
-      const ground = await GuestGround.create(guest, planBytes, { mode: vm.mode, initialBytes });
+      const ground = await GuestGround.create(guest, planBytes, { mode: vm.mode });
       this.heap = ground.heap;
       if (vm.mode === "policy-hypercall" && vm.policy !== "first-touch") this.#touchAll();
       return ground;

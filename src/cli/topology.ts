@@ -1,7 +1,7 @@
 // numaheap topology: shows a machine's nodes, and writes and reads the ACPI tables that say them.
 
 import { mkdir, readFile, stat, writeFile } from "node:fs/promises";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import { Command, Option } from "commander";
 import { AcpiError, type AcpiTable } from "../topology/acpi/errors.js";
 import { type AcpiTopology, topologyFromAcpi, topologyToAcpi } from "../topology/acpi/tables.js";
@@ -83,11 +83,32 @@ async function readTables(folder: string): Promise<{ said: AcpiTopology; notes: 
   }
 }
 
+const isFolder = (path: string): Promise<boolean> =>
+  stat(path).then(
+    (found) => found.isDirectory(),
+    () => false,
+  );
+
+/** Makes a folder, and those above it that are missing. Node's own way (recursive) never ends where the system lets nobody make one: in /proc. */
+async function makeFolder(path: string): Promise<void> {
+  const above = dirname(path);
+  try {
+    await mkdir(path);
+    return;
+  } catch (error) {
+    if (await isFolder(path)) return;
+    const isMissingAbove = (error as NodeJS.ErrnoException).code === "ENOENT" && above !== path && !(await isFolder(above));
+    if (!isMissingAbove) throw error;
+  }
+  await makeFolder(above);
+  await makeFolder(path);
+}
+
 async function writeTables(folder: string, topology: Topology, hotplug: AcpiTopology["hotplug"]): Promise<string[]> {
   const written: string[] = [];
   try {
     const { srat, slit } = topologyToAcpi(topology, { hotplug });
-    await mkdir(folder, { recursive: true });
+    await makeFolder(folder);
     for (const [name, bytes] of Object.entries({ "SRAT.aml": srat, "SLIT.aml": slit })) {
       const path = join(folder, name);
       await writeFile(path, bytes);

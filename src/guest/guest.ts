@@ -66,6 +66,8 @@ export abstract class Guest<T extends GuestThread = GuestThread, P = unknown> im
   readonly heaps: HeapLinks;
   readonly processes = new Map<number, Process<T, P>>();
   readonly layout: VmLayout;
+  /** To be told of what the guest gets over. */
+  readonly onProblem: (error: unknown) => void;
   /** Times the handler of topology changes was invoked. */
   handlerInvocations = 0;
   /** Changes with everything the heaps and the listeners are told. */
@@ -108,6 +110,7 @@ export abstract class Guest<T extends GuestThread = GuestThread, P = unknown> im
   constructor({ platform, memory, onProblem = () => {} }: BootOptions, boot: BootTables, actual: VirtualTopology) {
     this.platform = platform;
     this.boot = boot;
+    this.onProblem = onProblem;
     this.#memory = memory;
     this.layout = vmLayout(platform.frames);
     const table = new FrameTable(memory.buffer as unknown as SharedArrayBuffer, this.layout);

@@ -94,6 +94,11 @@ export class Process<T extends GuestThread = GuestThread, P = unknown> {
 
   // ---- mappings
 
+  /** Most bytes that can still be mapped at once. */
+  get unmapped(): number {
+    return Math.max(0, END_PAGE - this.#next) * PAGE_BYTES;
+  }
+
   /**
    * Maps `bytes` of anonymous memory, a page of nothing behind them. The policy is the system's to give.
    * @returns its address
@@ -123,14 +128,11 @@ export class Process<T extends GuestThread = GuestThread, P = unknown> {
 
   /** Pages [first, end) are mapped no more; what is populated of them is free. */
   unmap(first: number, end: number): void {
-    for (const { first: from, end: to, heap } of this.isolate(first, end)) {
-      if (heap !== undefined) continue;
-      for (let page = from; page < to; ++page) {
-        const gfn = this.#pages.get(page);
-        if (gfn === undefined) continue;
-        this.#pages.delete(page);
-        this.#host.lists.free(gfn, 1, OWNER_PROCESS);
-      }
+    this.isolate(first, end);
+    for (const page of this.#anonymous(first, end)) {
+      const gfn = this.#pages.get(page)!;
+      this.#pages.delete(page);
+      this.#host.lists.free(gfn, 1, OWNER_PROCESS);
     }
     this.#mappings = this.#mappings.filter((mapping) => mapping.end <= first || mapping.first >= end);
   }
@@ -223,10 +225,18 @@ export class Process<T extends GuestThread = GuestThread, P = unknown> {
   populated(first: number, end: number): number[] {
     const found: number[] = [];
     for (const mapping of this.mappingsIn(first, end)) {
+      if (mapping.heap === undefined) continue;
       for (let page = Math.max(first, mapping.first); page < Math.min(end, mapping.end); ++page)
         if (this.frameOf(page) >= 0) found.push(page);
     }
-    return found;
+    // Heaps lie below all anonymous memory.
+    return found.concat(this.#anonymous(first, end));
+  }
+
+  /** Anonymous pages of [first, end) that are populated, ascending. A range may have far more pages than there are frames. */
+  #anonymous(first: number, end: number): number[] {
+    if (end - first > this.#pages.size) return [...this.#pages.keys()].filter((page) => page >= first && page < end).sort((a, b) => a - b);
+    return Array.from({ length: Math.max(0, end - first) }, (_, i) => first + i).filter((page) => this.#pages.has(page));
   }
 
   /** Frames of all anonymous pages. */

@@ -46,9 +46,25 @@ const word = (head: Uint32Array, name: (typeof HEAP_WORDS)[number]): number | un
  * without a heap
  */
 export function checkHandle(handle: HeapHandle): void {
-  const fail = (why: string): never => {
-    throw new HeapError("NUMAHEAP_ABI_MISMATCH", why);
-  };
+  checkShape(handle);
+  const { memory, base } = handle;
+  const head = headAt(memory, base);
+  if (word(head, "magic") !== MAGIC || word(head, "base") !== base)
+    mismatch(`no heap stands at ${base} of the handle's memory: it was overwritten, or the memory is another one`);
+  const version = word(head, "abiVersion");
+  if (version !== ABI_VERSION)
+    mismatch(`the heap is of format ${version}, and this package speaks ${ABI_VERSION}: use one version of numaheap in all threads`);
+}
+
+function mismatch(why: string): never {
+  throw new HeapError("NUMAHEAP_ABI_MISMATCH", why);
+}
+
+/**
+ * Whether it is a handle, wherever its heap is by now.
+ * @throws {HeapError} NUMAHEAP_INVALID_ARGUMENT, NUMAHEAP_ABI_MISMATCH
+ */
+export function checkShape(handle: HeapHandle): void {
   const { memory, modules, base, abiVersion, claimed } = Object(handle) as Partial<HeapHandle>;
   if (
     !memory?.buffer ||
@@ -59,15 +75,9 @@ export function checkHandle(handle: HeapHandle): void {
     throw new HeapError("NUMAHEAP_INVALID_ARGUMENT", `${shown(handle)} is no handle of a heap: post what heap.handle() returned as it is`);
   }
   if (abiVersion !== ABI_VERSION)
-    fail(
+    mismatch(
       `the handle is of format ${shown(abiVersion)}, and this package speaks ${ABI_VERSION}: use one version of numaheap in all threads`,
     );
-  const head = headAt(memory, base!);
-  if (word(head, "magic") !== MAGIC || word(head, "base") !== base)
-    fail(`no heap stands at ${base} of the handle's memory: it was overwritten, or the memory is another one`);
-  const version = word(head, "abiVersion");
-  if (version !== ABI_VERSION)
-    fail(`the heap is of format ${version}, and this package speaks ${ABI_VERSION}: use one version of numaheap in all threads`);
 }
 
 /**

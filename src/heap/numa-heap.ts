@@ -234,6 +234,7 @@ export class NumaHeap extends HeapEventTarget implements Disposable {
 
   /** Does away with a thread whose death is certain; see register. */
   reap(key: number): "reaped" | "none" | "busy" {
+    if (this.#paused) return "busy";
     const done = this.#use().reap(key);
     return done === 1 ? "reaped" : done === 0 ? "none" : "busy";
   }
@@ -385,11 +386,13 @@ export class NumaHeap extends HeapEventTarget implements Disposable {
   // ---- figures
 
   stats(): HeapStats {
+    this.#standing();
     return this.#inspector.stats();
   }
 
   /** Checks every invariant of the heap, which must be quiescent. */
   walk(options?: WalkOptions): HeapWalk {
+    this.#standing();
     return this.#inspector.walk(options);
   }
 
@@ -421,8 +424,13 @@ export class NumaHeap extends HeapEventTarget implements Disposable {
 
   #use(): HeapExports {
     if (!this.#attached) throw new HeapError("NUMAHEAP_DETACHED", "this heap was detached; attach again with a new handle");
-    if (this.#paused) throw new HeapError("NUMAHEAP_BUSY", "the heap's machine is on its way to another host; try again");
+    this.#standing();
     return this.#exports;
+  }
+
+  /** Between two hosts its memory is nobody's. */
+  #standing(): void {
+    if (this.#paused) throw new HeapError("NUMAHEAP_BUSY", "the heap's machine is on its way to another host; try again");
   }
 
   #check(error: number, what: string): void {

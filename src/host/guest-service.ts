@@ -17,7 +17,8 @@ import type { PlacementPolicy } from "../guest/platform.js";
 import { type Credentials, type GuestThread, PAGE_BYTES, type Process } from "../guest/process.js";
 import { Retry } from "../guest/retry.js";
 import { join } from "../notify/join.js";
-import { Switchboard } from "../notify/switchboard.js";
+import { tellVerdict } from "../notify/channel.js";
+import { standStill, Switchboard } from "../notify/switchboard.js";
 import type { Topology } from "../topology/topology.js";
 import { type CallAnswer, answerCall, callsOf } from "./kernel-calls.js";
 import { toWire, type WireError } from "./error-transfer.js";
@@ -119,6 +120,7 @@ export class GuestService {
 
   /** What the kernel does now and then. */
   #poll(): void {
+    if (this.#goOn) return; // it stands still
     this.#kernel.poll();
     if (!(this.#system instanceof Linux)) return;
     for (const process of this.#system.processes.values()) this.#system.autonuma?.scan(process as LinuxProcess);
@@ -219,13 +221,23 @@ export class GuestService {
     const process = pid === undefined ? this.#kernel.spawn({ uid, sysNice }) : this.#kernel.processes.get(pid);
     if (!process) throw new GuestError("NUMAHEAP_INVALID_ARGUMENT", `there is no process ${pid}`);
     const system = this.#system!;
-    const thread = process.newThread(vcpu);
+    const thread = this.#newThread(process, vcpu, pid === undefined);
     const task: TaskEntry =
       system instanceof FreeBsd
         ? { thread, process, calls: system.syscalls(thread as FreeBsdThread), libnuma: undefined }
         : { thread, process, calls: system.syscalls(thread as Task), libnuma: new Libnuma(system, thread as Task) };
     this.#tasks.set(thread.tid, task);
     return { pid: process.pid, tid: thread.tid, calls: callsOf(task.calls), libnuma: task.libnuma ? callsOf(task.libnuma) : [] };
+  }
+
+  /** Where it cannot be, a new process is gone again. */
+  #newThread(process: Process, vcpu: number, isNew: boolean): GuestThread {
+    try {
+      return process.newThread(vcpu);
+    } catch (error) {
+      if (isNew) process.exit();
+      throw error;
+    }
   }
 
   #task(tid: number): TaskEntry {
@@ -346,17 +358,17 @@ export class GuestService {
    * @throws {GuestError} NUMAHEAP_CANNOT_STOP if a thread cannot be stopped: then all go on
    */
   async suspend(memory: WebAssembly.Memory, asleep: readonly HeapThread[], othersStand: boolean): Promise<void> {
-    const resumptions: ((moved: boolean) => void)[] = [];
+    const words = new Int32Array(new SharedArrayBuffer(8));
     this.#goOn = (moved) => {
       this.#goOn = undefined;
-      for (const goOn of resumptions) goOn(moved);
+      tellVerdict(words, moved);
     };
     try {
-      for (const { heap, switchboard } of this.#heaps.values()) {
+      const asked = [...this.#heaps.values()].map(({ heap, switchboard }) => {
         const mine = asleep.filter(({ owner }) => owner === heap.owner).map(({ key }) => key);
-        const asked = this.#toAsk(heap, switchboard.keys, mine, othersStand);
-        resumptions.push(await switchboard.park(asked, memory).catch((cause: unknown) => cannotStop(heap.owner, String(cause), cause)));
-      }
+        return { switchboard, keys: this.#toAsk(heap, switchboard.keys, mine, othersStand) };
+      });
+      await standStill(asked, { memory, words }).catch((cause: unknown) => cannotStop(String(cause), cause));
       await this.#kernel.suspend();
       await this.#driver!.suspend();
     } catch (error) {
@@ -367,22 +379,23 @@ export class GuestService {
   }
 
   #toAsk({ heap, key: own, owner }: GuestHeap, subscribed: readonly number[], mine: readonly number[], othersStand: boolean): number[] {
-    const keys = heap.stats().threads.map(({ key }) => key);
-    const others = keys.filter((key) => key !== own && !mine.includes(key));
-    const deaf = others.filter((key) => !subscribed.includes(key));
+    const known = new Set([own, ...mine, ...subscribed]);
+    const deaf = heap.stats().threads.filter(({ key }) => !known.has(key));
     if (deaf.length > 0 && !othersStand) {
-      cannotStop(owner, `${deaf.join(", ")} cannot be asked to stand still; attach them by attachHeap, or stop them by \`pause\``);
+      const keys = deaf.map(({ key }) => key).join(", ");
+      cannotStop(`${keys} of heap ${owner} cannot be asked to stand still; attach them by attachHeap, or stop them by \`pause\``);
     }
-    return others.filter((key) => subscribed.includes(key));
+    // Those that are about to attach, too.
+    return subscribed.filter((key) => !mine.includes(key));
   }
 
   /** The guest goes on over another memory, or, without one, where it was. */
   async resume(port: MessagePort, memory: WebAssembly.Memory | undefined): Promise<void> {
-    if (memory) {
-      this.#kernel.moveOver(memory);
-      for (const { heap } of this.#heaps.values()) await heap.moveOver(memory);
-    }
     try {
+      if (memory) {
+        this.#kernel.moveOver(memory);
+        for (const { heap } of this.#heaps.values()) await heap.moveOver(memory);
+      }
       await this.#driver!.resume(await connectPort(port));
     } finally {
       this.#kernel.resume();
@@ -398,8 +411,8 @@ export class GuestService {
   }
 }
 
-function cannotStop(owner: number, why: string, cause?: unknown): never {
-  throw new GuestError("NUMAHEAP_CANNOT_STOP", `threads of heap ${owner}: ${why}`, { cause });
+function cannotStop(why: string, cause?: unknown): never {
+  throw new GuestError("NUMAHEAP_CANNOT_STOP", `threads ${why}`, { cause });
 }
 
 function keep<T>(list: T[], item: T): void {

@@ -30,7 +30,8 @@ import {
   PagesSchema,
 } from "./options.js";
 import { ServiceThread, startThread } from "./thread.js";
-import { type Running, runningOf, Vm } from "./vm.js";
+import { Gate } from "./gate.js";
+import { hasEnded, type Running, runningOf, Vm } from "./vm.js";
 
 /** The machine: nodes that are all alike, or any topology, or a preset's. */
 export type HostOptions = { readonly hypervisor: HypervisorKind } & (
@@ -86,6 +87,7 @@ export class Host {
   readonly description: PlatformDescription;
   readonly #thread: ServiceThread<HypervisorService>;
   readonly #vms = new Set<Vm>();
+  #ending: Promise<void> | undefined;
 
   private constructor(
     thread: ServiceThread<HypervisorService>,
@@ -133,12 +135,17 @@ export class Host {
     try {
       const port = await this.#connect(id);
       await thread.call((service) => service.boot(guest, Comlink.transfer(port, [port]), { placement, autonuma }));
+      if (this.#ending) throw new HypervisorError("NUMAHEAP_DISCONNECTED", "the host was disposed of meanwhile");
     } catch (error) {
       await thread.end();
-      await this.#thread.call((service) => service.destroyVm(id));
+      if (!this.#ending) await this.#thread.call((service) => service.destroyVm(id));
       throw error;
     }
-    const vm = new Vm(name, vcpus, mode, guest, { id, memory, hypervisor: this.#thread, thread, heaps: new Map(), ended: false });
+    const [heaps, gate] = [new Map<string, number>(), new Gate()];
+    const vm: Vm = new Vm(name, vcpus, mode, guest, {
+      ...{ id, memory, hypervisor: this.#thread, thread, heaps, gate, ended: false },
+      leave: () => void this.#vms.delete(vm),
+    });
     this.#vms.add(vm);
     return vm;
   }
@@ -177,7 +184,7 @@ export class Host {
   /** The load balancer runs once; the moves it made. */
   async balance(): Promise<VcpuMove[]> {
     const moves = await this.#thread.call((service) => service.balance());
-    await Promise.all(this.vms.map((vm) => vm.guest.settle()));
+    await Promise.all(this.vms.map((vm) => settled(vm)));
     return moves;
   }
 
@@ -217,9 +224,13 @@ export class Host {
   /** The guest has heard, too, of frames that were placed because they had been touched. */
   async #operate<T>(vm: Vm, call: (service: Comlink.Remote<HypervisorService>, id: number) => PromiseLike<T>): Promise<T> {
     const made = this.#own(vm);
-    const answer = await this.#thread.call((service) => call(service, made.id));
-    await made.thread.call((service) => service.settle());
-    return answer;
+    return made.gate.pass(async () => {
+      // It may have been on its way to another host, or to its end.
+      const { hypervisor, id, thread } = runningOf(vm);
+      const answer = await hypervisor.call((service) => call(service, id));
+      await thread.call((service) => service.settle());
+      return answer;
+    });
   }
 
   #own(vm: Vm): Running {
@@ -232,7 +243,8 @@ export class Host {
 
   /**
    * Moves a machine to another host of the same hypervisor while it runs. Threads that hold its heaps stand still for the last round;
-   * all then go on over another memory: `heap.view` again, and `vm.memory`.
+   * all then go on over another memory: `heap.view` again, and `vm.memory`. What is called on the machine meanwhile is done where it is then;
+   * its vCPUs keep their loads, and no affinity.
    * @throws {HypervisorError} NUMAHEAP_INVALID_ARGUMENT, NUMAHEAP_OVERCOMMIT, NUMAHEAP_MIGRATION_ABORTED: it then runs where it was
    */
   async migrateLive(vm: Vm, to: Host, options: LiveMigrationOptions = {}): Promise<MigrationReport> {
@@ -242,9 +254,12 @@ export class Host {
       throw new HypervisorError("NUMAHEAP_INVALID_ARGUMENT", `to: must be another host of ${this.hypervisor}`);
     }
     const source = { thread: this.#thread, connect: (id: number) => this.#connect(id) };
-    const report = await migrateBetween(made, source, { thread: to.#thread, connect: (id) => to.#connect(id) }, options);
-    this.#vms.delete(vm);
-    to.#vms.add(vm);
+    const arrived = (): void => {
+      made.leave();
+      to.#vms.add(vm);
+      made.leave = () => void to.#vms.delete(vm);
+    };
+    const report = await migrateBetween(made, source, { thread: to.#thread, connect: (id) => to.#connect(id) }, options, arrived);
     await vm.guest.settle();
     return report;
   }
@@ -252,13 +267,25 @@ export class Host {
   // ---- the end
 
   /** Ends all machines and the hypervisor. Twice is once. */
-  async dispose(): Promise<void> {
+  dispose(): Promise<void> {
+    return (this.#ending ??= this.#end());
+  }
+
+  async #end(): Promise<void> {
     await Promise.all(this.vms.map((vm) => vm.destroy()));
-    this.#vms.clear();
     await this.#thread.end();
   }
 
   [Symbol.asyncDispose](): Promise<void> {
     return this.dispose();
+  }
+}
+
+/** Resolves, too, when the machine ends meanwhile. */
+async function settled(vm: Vm): Promise<void> {
+  try {
+    await vm.guest.settle();
+  } catch (error) {
+    if (!hasEnded(vm)) throw error;
   }
 }

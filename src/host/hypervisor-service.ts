@@ -55,16 +55,28 @@ class Arrivals {
     return { ticket, memory: incoming.memory };
   }
 
-  commit(ticket: number, image: VmImage, states: Uint8Array): number | Promise<number> {
-    return this.#at(ticket).commit(image, states);
+  async commit(ticket: number, image: VmImage, states: Uint8Array): Promise<number> {
+    const incoming = this.#take(ticket);
+    try {
+      return await incoming.commit(image, states);
+    } catch (error) {
+      this.#incoming.set(ticket, incoming); // to be cancelled
+      throw error;
+    }
   }
 
-  cancel(ticket: number): void | Promise<void> {
-    return this.#at(ticket).cancel();
+  async cancel(ticket: number): Promise<void> {
+    await this.#take(ticket).cancel();
   }
 
-  #at(ticket: number): Incoming {
+  /** Nobody comes any more: what was promised is free again. */
+  async end(): Promise<void> {
+    for (const ticket of [...this.#incoming.keys()]) await this.cancel(ticket);
+  }
+
+  #take(ticket: number): Incoming {
     const incoming = this.#incoming.get(ticket);
+    this.#incoming.delete(ticket);
     if (!incoming) throw new HypervisorError("NUMAHEAP_INVALID_ARGUMENT", `nobody is on the way here under the number ${ticket}`);
     return incoming;
   }
@@ -145,7 +157,9 @@ export class HypervisorService {
 
   /** Serves the arrival of one machine on a port. */
   receive(port: MessagePort): void {
-    Comlink.expose(new Arrivals(this.#hypervisor), port);
+    const arrivals = new Arrivals(this.#hypervisor);
+    Comlink.expose(arrivals, port);
+    port.addEventListener("close", () => void arrivals.end());
   }
 
   /** @throws {HypervisorError} as migrateLive does */
@@ -157,16 +171,24 @@ export class HypervisorService {
   ): Promise<MigrationReport> {
     carryErrors();
     const arrivals = Comlink.wrap<Arrivals>(port);
+    const gone = new Promise<never>((_, reject) => {
+      port.addEventListener("close", () => reject(new HypervisorError("NUMAHEAP_DISCONNECTED", "the destination has ended")));
+    });
+    gone.catch(() => {});
+    const answered = <T>(answer: PromiseLike<T>): Promise<T> => Promise.race([answer, gone]);
     let memory: WebAssembly.Memory | undefined;
     const target: MigrationTarget = {
-      nodes: arrivals.nodes,
+      // Asked when it is wanted: a refused migration has nobody to hear that there is no answer.
+      get nodes() {
+        return answered(arrivals.nodes);
+      },
       prepare: async (image, reserved) => {
-        const { ticket, memory: there } = await arrivals.prepare(image, reserved);
+        const { ticket, memory: there } = await answered(arrivals.prepare(image, reserved));
         memory = there;
         return {
           memory: there,
-          commit: (last, states) => arrivals.commit(ticket, last, states),
-          cancel: () => arrivals.cancel(ticket),
+          commit: (last, states) => answered(arrivals.commit(ticket, last, states)),
+          cancel: () => answered(arrivals.cancel(ticket)),
         };
       },
     };

@@ -2,6 +2,7 @@
 // the machine to stand still and to go on.
 
 import * as Comlink from "comlink";
+import { HypervisorError } from "../hypervisor/errors.js";
 import type { MigrationReport, MigrationRound } from "../hypervisor/live-migration.js";
 import { heapsHere } from "./attach.js";
 import type { HypervisorService, MigrationHooks } from "./hypervisor-service.js";
@@ -29,7 +30,14 @@ export interface End {
   connect(id: number): Promise<MessagePort>;
 }
 
-export async function migrateBetween(made: Running, from: End, to: End, options: LiveMigrationOptions): Promise<MigrationReport> {
+/** @param arrived called when the machine runs at `to` */
+export async function migrateBetween(
+  made: Running,
+  from: End,
+  to: End,
+  options: LiveMigrationOptions,
+  arrived: () => void,
+): Promise<MigrationReport> {
   const { maxRounds, stopBelow, onRound, pause } = options;
   let there: WebAssembly.Memory | undefined;
   let mine: ReturnType<typeof heapsHere> = [];
@@ -38,14 +46,22 @@ export async function migrateBetween(made: Running, from: End, to: End, options:
   const stand = async (memory: WebAssembly.Memory): Promise<void> => {
     there = memory;
     // This thread conducts, and must not sleep as others do.
-    mine = heapsHere(made.heaps);
-    for (const [heap] of mine) heap.pause();
-    const keys = mine.map(([, { name, key }]) => ({ owner: made.heaps.get(name)!, key }));
+    const hold = (): void => {
+      mine = heapsHere(made.heaps);
+      for (const [heap] of mine) heap.pause();
+    };
+    hold();
     try {
       goOn = await pause?.(memory);
+      // What is under way ends first, a heap that is being made included; what comes later is done where the machine is then.
+      await made.gate.close();
+      hold();
+      if (made.ended) throw new HypervisorError("NUMAHEAP_NO_SUCH_VM", "the virtual machine has been destroyed");
+      const keys = mine.map(([, { name, key }]) => ({ owner: made.heaps.get(name)!, key }));
       await made.thread.call((service) => service.suspend(memory, keys, pause !== undefined));
     } catch (error) {
       for (const [heap] of mine) heap.resume();
+      made.gate.open();
       await goOn?.(false);
       throw error;
     }
@@ -53,12 +69,19 @@ export async function migrateBetween(made: Running, from: End, to: End, options:
 
   const walk = async (vm: number | undefined): Promise<void> => {
     const moved = vm !== undefined;
-    const port = await (moved ? to.connect(vm) : from.connect(made.id));
-    await made.thread.call((service) => service.resume(Comlink.transfer(port, [port]), moved ? there : undefined));
-    if (moved) Object.assign(made, { id: vm, memory: there!, hypervisor: to.thread } satisfies Partial<Running>);
-    for (const [heap] of mine) {
-      if (moved) await heap.moveOver(there!);
-      else heap.resume();
+    try {
+      const port = await (moved ? to.connect(vm) : from.connect(made.id));
+      await made.thread.call((service) => service.resume(Comlink.transfer(port, [port]), moved ? there : undefined));
+    } finally {
+      if (moved) {
+        Object.assign(made, { id: vm, memory: there!, hypervisor: to.thread } satisfies Partial<Running>);
+        arrived();
+      }
+      for (const [heap] of mine) {
+        if (moved) await heap.moveOver(there!);
+        else heap.resume();
+      }
+      made.gate.open();
     }
     await goOn?.(moved);
   };

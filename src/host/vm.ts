@@ -5,7 +5,9 @@ import type { HeapHandle } from "../heap/handle.js";
 import type { NumaHeap } from "../heap/numa-heap.js";
 import { HypervisorError } from "../hypervisor/errors.js";
 import type { BootMode } from "../hypervisor/modes.js";
-import { attachHeap, heapsHere } from "./attach.js";
+import { GuestError } from "../guest/errors.js";
+import { attachNow, heapsHere, machines } from "./attach.js";
+import type { Gate } from "./gate.js";
 import type { GuestKind, GuestService } from "./guest-service.js";
 import type { HypervisorService } from "./hypervisor-service.js";
 import { Kernel } from "./kernel.js";
@@ -43,8 +45,16 @@ export interface Running {
   readonly thread: ServiceThread<GuestService>;
   /** Owners of its heaps in the guest, by the names of their handles. */
   readonly heaps: Map<string, number>;
+  /** Closed while it stands still between two hosts. */
+  readonly gate: Gate;
+  /** The host it is on forgets it. */
+  leave: () => void;
   ended: boolean;
+  ending?: Promise<void>;
 }
+
+/** Milliseconds a kernel has to stop; one that does not answer is ended all the same. */
+const STOP_MS = 1000;
 
 const running = new WeakMap<object, Running>();
 
@@ -58,6 +68,9 @@ export function runningOf(vm: unknown): Running {
   if (made.ended) throw new HypervisorError("NUMAHEAP_NO_SUCH_VM", "the virtual machine has been destroyed");
   return made;
 }
+
+/** Whether it has been destroyed, or is about to be. */
+export const hasEnded = (vm: Vm): boolean => running.get(vm)?.ending !== undefined;
 
 export class Vm {
   readonly name: string;
@@ -89,9 +102,23 @@ export class Vm {
     const made = runningOf(this);
     const { initialBytes, maximumBytes, vcpu, mayBlock, patience } = checked(HeapSchema, options, "createHeap");
     const wanted = { vcpu, ...(initialBytes !== undefined && { initialBytes }), ...(maximumBytes !== undefined && { maximumBytes }) };
-    const { owner, handle } = await made.thread.call((service) => service.createHeap(wanted, patience));
-    made.heaps.set(handle.name, owner);
-    return attachHeap(handle, { mayBlock, patience });
+    return made.gate.pass(async () => {
+      const { owner, handle } = await made.thread.call((service) => service.createHeap(wanted, patience));
+      made.heaps.set(handle.name, owner);
+      machines.set(handle.name, made);
+      try {
+        return await attachNow(handle, { mayBlock, patience });
+      } catch (error) {
+        await this.#forget(made, handle.name, owner);
+        throw error;
+      }
+    });
+  }
+
+  async #forget(made: Running, name: string, owner: number): Promise<void> {
+    await made.thread.call((service) => service.endHeap(owner));
+    made.heaps.delete(name);
+    machines.delete(name);
   }
 
   /**
@@ -99,10 +126,12 @@ export class Vm {
    * machine to another host without.
    * @throws {HypervisorError} NUMAHEAP_INVALID_ARGUMENT for a handle of no heap of this machine
    */
-  async port({ name, key }: HeapHandle): Promise<MessagePort> {
+  async port(handle: HeapHandle): Promise<MessagePort> {
     const made = runningOf(this);
-    const owner = made.heaps.get(name);
-    if (owner === undefined) throw new HypervisorError("NUMAHEAP_INVALID_ARGUMENT", "handle: must be one of a heap of this machine");
+    const { name, key } = Object(handle) as Partial<HeapHandle>;
+    const owner = made.heaps.get(name!);
+    if (owner === undefined || key === undefined)
+      throw new HypervisorError("NUMAHEAP_INVALID_ARGUMENT", "handle: must be one of a heap of this machine");
     const { port1, port2 } = new MessageChannel();
     await made.thread.call((service) => service.connectThread({ owner, key }, Comlink.transfer(port1, [port1])));
     return port2;
@@ -115,9 +144,12 @@ export class Vm {
   async endHeap(heap: NumaHeap): Promise<void> {
     const made = runningOf(this);
     const [name, owner] = nameOf(made, heap);
+    // The kernel is a thread of its heaps, too.
+    const others = heap.stats().threads.length - 2;
+    if (others > 0)
+      throw new GuestError("NUMAHEAP_HEAP_IN_USE", `${others} other threads are attached to the heap: have them detach first`);
     heap.detach();
-    await made.thread.call((service) => service.endHeap(owner));
-    made.heaps.delete(name);
+    await this.#forget(made, name, owner);
   }
 
   /**
@@ -142,15 +174,28 @@ export class Vm {
   }
 
   /** Ends the machine. Heaps of this thread are detached; what other threads do with theirs is of no consequence any more. Twice is once. */
-  async destroy(): Promise<void> {
+  destroy(): Promise<void> {
     const made = running.get(this)!;
-    if (made.ended) return;
+    // On its way to another host it is ended where it arrives.
+    return (made.ending ??= made.gate.pass(() => this.#end(made)));
+  }
+
+  async #end(made: Running): Promise<void> {
     for (const [heap] of heapsHere(made.heaps)) detachAnyway(heap);
     made.ended = true;
-    await made.thread.call((service) => service.stop()).catch(() => {});
+    await Promise.race([made.thread.call((service) => service.stop()).catch(() => {}), patience(STOP_MS)]);
     await made.thread.end();
-    await made.hypervisor.call((service) => service.destroyVm(made.id));
+    for (const name of made.heaps.keys()) machines.delete(name);
+    made.leave();
+    await made.hypervisor.call((service) => service.destroyVm(made.id)).catch(ignoreEnded);
   }
+}
+
+const patience = (ms: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms));
+
+/** A hypervisor that has ended has no machine any more. */
+function ignoreEnded(error: unknown): void {
+  if ((error as { code?: string }).code !== "NUMAHEAP_DISCONNECTED") throw error;
 }
 
 /** Name and owner of a heap of the machine, to which this thread is attached. */

@@ -15,6 +15,8 @@ export class MachineFrames {
   readonly #released: number[][];
   readonly #next: number[];
   readonly #taken: Uint8Array;
+  /** Frames of each node that are kept for those who wait for them. */
+  readonly #kept: number[];
   readonly #spill: readonly (readonly number[])[];
 
   /** @param nodeFrames frames of each node; a node may have none */
@@ -27,6 +29,7 @@ export class MachineFrames {
     this.#taken = new Uint8Array(this.total);
     this.#released = nodeFrames.map(() => []);
     this.#next = base.slice(0, -1);
+    this.#kept = nodeFrames.map(() => 0);
     this.#spill = distances.map((row, node) =>
       [...row.keys()].filter((other) => other !== node).sort((a, b) => row[a]! - row[b]! || a - b),
     );
@@ -36,10 +39,6 @@ export class MachineFrames {
     let node = 0;
     while (mfn >= this.#base[node + 1]!) ++node;
     return node;
-  }
-
-  capacityOf(node: number): number {
-    return this.#base[node + 1]! - this.#base[node]!;
   }
 
   freeOn(node: number): number {
@@ -59,7 +58,27 @@ export class MachineFrames {
     return this.#spill[node]!;
   }
 
-  /** A frame of `node`, -1 if it has none left. */
+  /** Frames of `node` that are free and kept for nobody. */
+  roomOn(node: number): number {
+    return this.freeOn(node) - this.#kept[node]!;
+  }
+
+  /** `node`, or the nearest to it that has room, -1 if none has. */
+  nearestRoom(node: number): number {
+    if (this.roomOn(node) > 0) return node;
+    return this.spillOrder(node).find((other) => this.roomOn(other) > 0) ?? NONE;
+  }
+
+  /** A frame of `node` is kept for somebody, until it is kept no more. */
+  keep(node: number): void {
+    ++this.#kept[node]!;
+  }
+
+  unkeep(node: number): void {
+    --this.#kept[node]!;
+  }
+
+  /** A frame of `node`, also of those that are kept; -1 if it has none left. */
   take(node: number): number {
     const mfn = this.#released[node]!.pop() ?? (this.#next[node]! < this.#base[node + 1]! ? this.#next[node]!++ : NONE);
     if (mfn === NONE) return NONE;
@@ -68,16 +87,12 @@ export class MachineFrames {
   }
 
   /**
-   * A frame of `node`, or of the nearest that has one.
+   * A frame of `node`, or of the nearest that has room.
    * @throws {HypervisorError} NUMAHEAP_NO_MACHINE_FRAME
    */
   alloc(node: number): number {
-    let mfn = this.take(node);
-    for (const other of this.#spill[node]!) {
-      if (mfn >= 0) break;
-      mfn = this.take(other);
-    }
-    if (mfn >= 0) return mfn;
+    const nearest = this.nearestRoom(node);
+    if (nearest !== NONE) return this.take(nearest);
     throw new HypervisorError(
       "NUMAHEAP_NO_MACHINE_FRAME",
       `no node has a frame left, asked was one of node ${node}; all ${this.total} (${this.total / MIB_FRAMES} MiB) are taken: inflate a balloon or destroy a virtual machine`,

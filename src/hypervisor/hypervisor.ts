@@ -126,10 +126,7 @@ export abstract class Hypervisor implements MigrationTarget {
   destroyVm(vm: VirtualMachine): void {
     this.#begin(vm);
     vm.port.close();
-    for (let gfn = 0; gfn < vm.frames; ++gfn) {
-      const entry = vm.p2m.get(gfn);
-      if (isBacked(entry)) this.frames.release(entry);
-    }
+    vm.releaseFrames();
     this.scheduler.remove(vm.id);
     this.#vms.delete(vm.id);
   }
@@ -198,7 +195,7 @@ export abstract class Hypervisor implements MigrationTarget {
 
   /** Puts vCPUs on pCPUs and frames on nodes. What the kernel image is loaded to is touched by that. */
   #start(vm: VirtualMachine, states: Uint8Array): void {
-    vm.cpus = Array.from({ length: vm.vcpus }, (_, index) => this.scheduler.add(vm.id, index));
+    vm.cpus = Array.from({ length: vm.vcpus }, (_, index) => this.scheduler.add(vm.id, index, vm.image.loads?.[index]));
     for (const { index, node } of vm.cpus) vm.vcpuMoved(index, node);
     for (let gfn = 0; gfn < vm.frames; ++gfn) {
       if (states[gfn] !== ARRIVES_BALLOONED) this.#fill(vm, gfn, states[gfn] === ARRIVES_BACKED || gfn < vm.layout.kernelFrames);
@@ -267,34 +264,28 @@ export abstract class Hypervisor implements MigrationTarget {
     return done;
   }
 
-  /** Where the frame lies next: on `toNode`; if that is full and it may `spill`, nearer to it than now. */
+  /** Where the frame lies next, or waits to: on `toNode`; if that is full and it may `spill`, nearer to it than now. */
   #movePage(vm: VirtualMachine, gfn: number, toNode: number, spill: boolean): keyof PageMigration {
     const entry = vm.p2m.get(gfn);
     if (entry === BALLOONED) return "refused";
-    if (vm.nodeOf(gfn) === toNode) return "moved";
-    if (!isBacked(entry)) {
-      if (this.frames.capacityOf(toNode) === 0) return "refused";
-      vm.p2m.set(gfn, onDemand(toNode));
-      return "moved";
-    }
-    const here = this.frames.nodeOf(entry);
+    const here = vm.nodeOf(gfn);
+    if (here === toNode) return "moved";
     const away = this.machine.distances[toNode]!;
-    let to = this.frames.take(toNode);
-    for (const node of spill ? this.frames.spillOrder(toNode) : []) {
-      if (to >= 0 || away[node]! >= away[here]!) break;
-      to = this.frames.take(node);
-    }
-    if (to < 0) return "refused";
-    vm.p2m.set(gfn, to);
-    this.frames.release(entry);
-    return this.frames.nodeOf(to) === toNode ? "moved" : "spilled";
+    const to = this.frames.nearestRoom(toNode);
+    // One that waits for its toucher lies nowhere: all nodes are nearer.
+    if (to < 0 || (to !== toNode && !spill) || away[to]! >= (away[here] ?? Infinity)) return "refused";
+    if (isBacked(entry)) {
+      vm.p2m.set(gfn, this.frames.take(to));
+      this.frames.release(entry);
+    } else vm.p2m.set(gfn, onDemand(to));
+    return to === toNode ? "moved" : "spilled";
   }
 
   /** A frame that had nothing is backed at once, because it is `touched` or because this hypervisor does so, or waits to be. */
   #fill(vm: VirtualMachine, gfn: number, touched: boolean): void {
     const entry = bootEntry(vm.mode, gfn, vm.frames, this.#memoryNodes);
     if (touched || (this.populatesAtBuild && !placesAtTouch(vm.mode))) this.#populate(vm, gfn, homeOf(entry), vm.toucherOf(gfn));
-    else vm.p2m.set(gfn, entry);
+    else vm.p2m.set(gfn, homeOf(entry) < 0 ? entry : onDemand(this.frames.nearestRoom(homeOf(entry))));
   }
 
   /** Backs a frame on its home, or where its toucher or the policy says. Never fails: what a machine is promised is there, on some node. */
@@ -304,7 +295,7 @@ export abstract class Hypervisor implements MigrationTarget {
 
   /** A frame of the machine goes behind the guest frame, of `node` or near it. */
   protected back(vm: VirtualMachine, gfn: number, node: number): void {
-    vm.p2m.set(gfn, this.frames.alloc(node));
+    vm.p2m.set(gfn, vm.frameFor(gfn, node));
   }
 
   #nodeAtTouch(vm: VirtualMachine, gfn: number, toucher: number): number {

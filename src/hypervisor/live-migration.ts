@@ -6,7 +6,7 @@
 // round before. So a round reads all of the memory, and the last one does so while the machine stands still. Frames of the balloon are not
 // copied, nor are those that nobody wrote to, since they are zero on both sides.
 
-import { ARRIVES_BACKED, ARRIVES_BALLOONED, ARRIVES_UNTOUCHED, type MigrationTarget } from "./arrival.js";
+import { ARRIVES_BACKED, ARRIVES_BALLOONED, ARRIVES_UNTOUCHED, type Incoming, type MigrationTarget } from "./arrival.js";
 import { HypervisorError, whole } from "./errors.js";
 import type { Hypervisor } from "./hypervisor.js";
 import { BALLOONED, isBacked } from "./p2m.js";
@@ -69,7 +69,9 @@ export async function migrateLive(
   destination: MigrationTarget,
   options: MigrationOptions,
 ): Promise<MigrationReport> {
-  if (source.vm(vm.id) !== vm || vm.migrating) throw aborted(vm, "it is under way already, or a machine of another hypervisor");
+  if (source.vm(vm.id) !== vm || vm.migrating) {
+    throw new HypervisorError("NUMAHEAP_MIGRATION_ABORTED", `${vm.name} is on its way already, or a machine of another hypervisor`);
+  }
   vm.migrating = true;
   try {
     source.populateTouched();
@@ -87,7 +89,7 @@ export async function migrateLive(
       copy.round();
       id = await incoming.commit(imageOf(vm), copy.states);
     } catch (cause) {
-      await incoming.cancel();
+      await cancelAnyway(incoming);
       await resume?.({ at: "source" });
       throw aborted(vm, cause instanceof Error ? cause.message : String(cause), cause);
     }
@@ -100,6 +102,15 @@ export async function migrateLive(
     return { rounds: copy.rounds, frames, bytes: frames * FRAME_BYTES, pauseMs, fromNodes: source.nodes, toNodes, vm: id };
   } finally {
     vm.migrating = false;
+  }
+}
+
+/** A destination that has ended has forgotten the machine, and must not keep it from running here. */
+async function cancelAnyway(incoming: Incoming): Promise<void> {
+  try {
+    await incoming.cancel();
+  } catch (error) {
+    if ((error as { code?: string }).code !== "NUMAHEAP_DISCONNECTED") throw error;
   }
 }
 
@@ -119,6 +130,7 @@ const imageOf = (vm: VirtualMachine): VmImage => ({
   ...vm.image,
   policy: vm.policy,
   balloonTarget: vm.balloonTarget,
+  loads: vm.cpus.map(({ load }) => load),
   firmware: vm.firmware,
 });
 

@@ -1,8 +1,12 @@
 // The machine below a hypervisor, as it uses it: out of a topology, in frames and without gaps.
 
 import type { Topology } from "../topology/topology.js";
+import { formatSize } from "../topology/size.js";
 import { HypervisorError } from "./errors.js";
 import { FRAME_BYTES, MAX_NODES } from "./vm-layout.js";
+
+/** 8 TiB. A byte is kept of each frame of a machine, and tables number them in 31 bits. */
+const MAX_FRAMES = 2 ** 30;
 
 export interface Machine {
   /** As in a SLIT: 10 to itself. */
@@ -31,6 +35,11 @@ export function machineOf({ nodes, distances }: Topology): Machine {
   if (cpus === 0) fail("a machine needs a CPU at least");
   if (cpus !== cpuNode.length) fail(`CPUs must be numbered without gaps: there are ${cpus}, the last of which is ${cpuNode.length - 1}`);
   const nodeFrames = nodes.map(({ memory }) => memory.reduce((sum, { start, end }) => sum + Math.floor((end - start) / FRAME_BYTES), 0));
-  if (nodeFrames.every((frames) => frames === 0)) fail("a machine needs memory");
+  const frames = nodeFrames.reduce((sum, count) => sum + count, 0);
+  if (frames === 0) fail("a machine needs memory");
+  if (frames > MAX_FRAMES) {
+    const [most, asked] = [MAX_FRAMES, frames].map((count) => formatSize(count * FRAME_BYTES));
+    fail(`memory: the nodes of a machine have at most ${most} together, and of this one ${asked}: give each node less (memoryPerNode)`);
+  }
   return { distances, cpuNode, nodeFrames };
 }

@@ -3,6 +3,9 @@
 
 import { HypervisorError, whole } from "./errors.js";
 
+/** What a vCPU is taken to use until somebody says how busy it is: a whole pCPU. */
+const FULL_LOAD = 100;
+
 /** A vCPU as the scheduler knows it. */
 export interface Vcpu {
   /** Number of its virtual machine. */
@@ -64,9 +67,9 @@ export class Scheduler {
   }
 
   /** A new vCPU, on the node its number says (of those with pCPUs, in turn). */
-  add(vm: number, index: number): Vcpu {
+  add(vm: number, index: number, load = FULL_LOAD): Vcpu {
     const node = this.#nodes[index % this.#nodes.length]!;
-    const vcpu: Runnable = { vm, index, cpu: -1, node, load: 100, affinity: undefined };
+    const vcpu: Runnable = { vm, index, cpu: -1, node, load, affinity: undefined };
     this.#run(vcpu, this.#leastLoaded(this.#on(node))!);
     this.#vcpus.push(vcpu);
     return vcpu;

@@ -31,6 +31,8 @@ export interface VmImage {
   readonly mode: BootMode;
   readonly policy: PlacementPolicy;
   readonly balloonTarget: number;
+  /** Load of each vCPU, undefined: as each begins. Affinity stays behind: it names pCPUs of one machine. */
+  readonly loads?: readonly number[];
   /** ACPI tables as of its boot; the guest has read them. undefined: it has not booted yet. */
   readonly firmware?: Firmware;
 }
@@ -86,6 +88,8 @@ export class VirtualMachine {
     this.reserved = reserved;
     this.tracker = new Tracker(image.frames, image.vcpus, publish);
     this.p2m = new P2m(image.frames, (gfn, from, to) => {
+      if (homeOf(from) >= 0) frames.unkeep(homeOf(from));
+      if (homeOf(to) >= 0) frames.keep(homeOf(to));
       Atomics.store(this.#frameTruth, gfn, 1 + (isBacked(to) ? frames.nodeOf(to) : homeOf(to)));
       this.port.entryChanged(gfn, from, to);
     });
@@ -109,6 +113,24 @@ export class VirtualMachine {
   nodeOf(gfn: number): number {
     const entry = this.p2m.get(gfn);
     return isBacked(entry) ? this.#frames.nodeOf(entry) : homeOf(entry);
+  }
+
+  /**
+   * A machine frame for a guest frame that is to lie on `node`: the one that is kept for it there, or one near it.
+   * @throws {HypervisorError} NUMAHEAP_NO_MACHINE_FRAME
+   */
+  frameFor(gfn: number, node: number): number {
+    const kept = homeOf(this.p2m.get(gfn)) === node ? this.#frames.take(node) : -1;
+    return kept >= 0 ? kept : this.#frames.alloc(node);
+  }
+
+  /** Gives back what is behind its frames, and what is kept for them. */
+  releaseFrames(): void {
+    for (let gfn = 0; gfn < this.frames; ++gfn) {
+      const entry = this.p2m.get(gfn);
+      if (isBacked(entry)) this.#frames.release(entry);
+      else if (homeOf(entry) >= 0) this.#frames.unkeep(homeOf(entry));
+    }
   }
 
   isBallooned(gfn: number): boolean {

@@ -23,18 +23,27 @@ export interface Leave {
   readonly key: number;
 }
 
-/** A machine is to stand still: threads wait on words of a SharedArrayBuffer, one for each thread asked and one for all. */
+/** A machine is to stand still: threads wait on words of a SharedArrayBuffer that are the same for all. */
 export interface Standstill {
+  readonly id: string;
   /** The memory they will go on over. */
   readonly memory: WebAssembly.Memory;
   readonly words: Int32Array;
+  /** Who is asked: heaps by the names of their handles, and threads by their keys. A thread may be several of them. */
+  readonly asked: readonly { readonly name: string; readonly keys: readonly number[] }[];
 }
 
-/** Words of a standstill: how many threads stand still, and what they wait for. */
+/** Words of a standstill: how many keys' threads stand still, and what they wait for. */
 export const STANDING = 0;
 export const VERDICT = 1;
 export const GO_ON_HERE = 1;
 export const GO_ON_THERE = 2;
+
+/** Lets whoever waits go on: over the other memory, or as it was. */
+export function tellVerdict(words: Int32Array, moved: boolean): void {
+  Atomics.store(words, VERDICT, moved ? GO_ON_THERE : GO_ON_HERE);
+  Atomics.notify(words, VERDICT);
+}
 
 /** What the kernel calls in a thread. */
 export interface SubscriberCalls {

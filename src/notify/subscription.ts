@@ -28,22 +28,42 @@ export interface SubscribeOptions {
   readonly port?: MessagePort;
 }
 
+/** A heap of this thread, or one that it is about to attach to. */
+export interface Subscription {
+  readonly name: string;
+  readonly key: number;
+  /** The machine has moved while this thread stood still. */
+  readonly moved: (memory: WebAssembly.Memory) => void;
+}
+
+/** Those of this thread. */
+const here = new Set<Subscription>();
+
 /**
- * From now until it is detached the heap of this thread is the target of `topologychange` events. Resolves when the kernel has answered.
+ * Asks the kernel to tell this thread of changes, before it attaches: whoever has been answered stands still when its machine does. Resolves,
+ * when the kernel has answered, with what makes a heap the target of `topologychange` events until it is detached, and what ends it.
+ * @param moved called while there is no heap yet
  * @throws {HeapError} NUMAHEAP_INVALID_ARGUMENT if nobody keeps the heap's topology
  */
-export async function subscribe(heap: NumaHeap, handle: HeapHandle, options: SubscribeOptions = {}): Promise<void> {
-  const { key } = handle;
+export async function subscribe(
+  handle: HeapHandle,
+  moved: (memory: WebAssembly.Memory) => void,
+  options: SubscribeOptions = {},
+): Promise<{ attached(heap: NumaHeap): void; close(): void }> {
+  const { key, name } = handle;
   const patience = options.patience ?? PATIENCE_MS;
   const all = openChannel(heapChannel(handle));
   const mine = openChannel(threadChannel(handle, key));
   const say = (message: Hello | Leave): void => all.postMessage(message);
   let welcome = (): void => {};
   const welcomed = new Promise<void>((resolve) => (welcome = resolve));
+  let heap: NumaHeap | undefined;
   let open = true;
+  const subscription: Subscription = { name, key, moved: (memory) => (heap ? void heap.moveOver(memory) : moved(memory)) };
   const close = (): void => {
     if (!open) return;
     open = false;
+    here.delete(subscription);
     say({ is: "leave", key });
     all.close();
     mine.close();
@@ -53,20 +73,27 @@ export async function subscribe(heap: NumaHeap, handle: HeapHandle, options: Sub
     welcome: () => welcome(),
     changed: (change: TopologyChange, sent: number) => {
       if (!open) return;
-      heap.dispatchEvent(new TopologyChangeEvent(change));
+      heap?.dispatchEvent(new TopologyChangeEvent(change));
       // By now the kernel no longer waits for this answer.
       if (open && now() - sent > patience) say({ is: "hello", key, epoch: change.epoch });
     },
-    park: (standstill) => standStill(heap, standstill),
+    park: (standstill) => standStill(standstill),
   };
   Comlink.expose(calls, mine);
   if (options.port) Comlink.expose(calls, options.port);
-  heap.addEventListener("detach", close, { once: true });
+  here.add(subscription);
   say({ is: "hello", key, epoch: undefined });
   await answered(welcomed, patience).catch((error: unknown) => {
     close();
     throw error;
   });
+  return {
+    attached: (made) => {
+      heap = made;
+      made.addEventListener("detach", close, { once: true });
+    },
+    close,
+  };
 }
 
 async function answered(welcomed: Promise<void>, patience: number): Promise<void> {
@@ -85,11 +112,17 @@ async function answered(welcomed: Promise<void>, patience: number): Promise<void
 /** A kernel that says nothing for so many milliseconds has died, and the machine with it. */
 const LONGEST_STANDSTILL_MS = 300_000;
 
+/** The last standstill this thread was part of: it may be asked once for each of its heaps. */
+let last = "";
+
 /** Sleeps between two calls until the machine has arrived on its new host, or stays. Throws where a thread may not sleep, as on a page. */
-function standStill(heap: NumaHeap, { memory, words }: Standstill): void {
+function standStill({ id, memory, words, asked }: Standstill): void {
+  if (id === last) return;
   // Throws on a page, before anybody counts on it.
   Atomics.wait(words, VERDICT, -1, 0);
-  Atomics.add(words, STANDING, 1);
+  last = id;
+  const concerned = [...here].filter(({ name, key }) => asked.some((heap) => heap.name === name && heap.keys.includes(key)));
+  Atomics.add(words, STANDING, concerned.length);
   while (Atomics.load(words, VERDICT) === 0 && Atomics.wait(words, VERDICT, 0, LONGEST_STANDSTILL_MS) !== "timed-out");
-  if (Atomics.load(words, VERDICT) === GO_ON_THERE) void heap.moveOver(memory);
+  if (Atomics.load(words, VERDICT) === GO_ON_THERE) for (const { moved } of concerned) moved(memory);
 }

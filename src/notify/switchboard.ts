@@ -5,12 +5,12 @@ import type { HeapHandle } from "../heap/handle.js";
 import type { TopologyChange } from "../heap/topology-event.js";
 import {
   GO_ON_HERE,
-  GO_ON_THERE,
   heapChannel,
   type Hello,
   type Leave,
   now,
   openChannel,
+  type Standstill,
   STANDING,
   type SubscriberCalls,
   threadChannel,
@@ -52,6 +52,8 @@ class RemoteThread implements Subscriber {
   }
 }
 
+const verdictOf = ({ words }: Standstill): number => Atomics.load(words, VERDICT);
+
 export class Switchboard {
   readonly #handle: HeapHandle;
   readonly #options: SwitchboardOptions;
@@ -60,6 +62,9 @@ export class Switchboard {
   readonly #threads = new Map<number, RemoteThread>();
   /** Of threads that were given one: it carries memories everywhere, which channels of browsers do not. */
   readonly #ports = new Map<number, { readonly port: MessagePort; readonly calls: Comlink.Remote<SubscriberCalls> }>();
+
+  /** The last one. */
+  #standstill: Standstill | undefined;
 
   constructor(handle: HeapHandle, options: SwitchboardOptions) {
     this.#handle = handle;
@@ -110,33 +115,59 @@ export class Switchboard {
     const thread = new RemoteThread(openChannel(threadChannel(this.#handle, key)));
     this.#threads.set(key, thread);
     this.#notifier.add(key, thread, epoch === undefined ? undefined : this.#options.since(epoch));
-    void thread.calls.welcome();
+    void this.#welcome(key, thread);
   }
 
-  /**
-   * Has threads stand still between two calls. Answers, when all do, with what lets them go on: over `memory`, or as they were.
-   * @throws {Error} if one does not within the patience, and all others go on as they were
-   */
-  async park(keys: readonly number[], memory: WebAssembly.Memory): Promise<(moved: boolean) => void> {
-    const words = new Int32Array(new SharedArrayBuffer(8));
-    const goOn = (moved: boolean): void => {
-      Atomics.store(words, VERDICT, moved ? GO_ON_THERE : GO_ON_HERE);
-      Atomics.notify(words, VERDICT);
-    };
-    let refusal: unknown;
-    for (const key of keys)
-      (this.#ports.get(key) ?? this.#threads.get(key))?.calls
-        .park({ memory, words })
-        .then(undefined, (error: unknown) => (refusal = error));
-    const deadline = now() + (this.#options.patience ?? PATIENCE_MS);
-    while (Atomics.load(words, STANDING) < keys.length) {
-      if (refusal !== undefined || now() > deadline) {
-        goOn(false);
-        const standing = `${Atomics.load(words, STANDING)} of ${keys.length} threads stand still`;
-        throw new Error(refusal === undefined ? standing : `${standing}: ${String(refusal)}`, { cause: refusal });
+  /** Who comes while the machine stands still stands still first; who comes after it has moved, with an old handle, is told where it is. */
+  async #welcome(key: number, thread: RemoteThread): Promise<void> {
+    const standstill = this.#standstill;
+    if (standstill && verdictOf(standstill) !== GO_ON_HERE) {
+      const alone = { ...standstill, id: `${standstill.id}-${key}`, asked: [{ name: this.name, keys: [key] }] };
+      try {
+        await (this.#ports.get(key) ?? thread).calls.park(alone);
+      } catch {
+        // It can neither sleep nor be sent a memory: it may come where there is no need to.
+        if (verdictOf(standstill) === 0) return;
       }
-      await new Promise((resolve) => setTimeout(resolve, 1));
     }
-    return goOn;
+    await thread.calls.welcome();
+  }
+
+  /** Asks threads to stand still; `refused` hears of one that cannot. They count themselves in the words. */
+  ask(keys: readonly number[], standstill: Standstill, refused: (error: unknown) => void): void {
+    this.#standstill = standstill;
+    for (const key of keys) (this.#ports.get(key) ?? this.#threads.get(key))?.calls.park(standstill).then(undefined, refused);
+  }
+
+  get name(): string {
+    return this.#handle.name;
+  }
+
+  get patience(): number {
+    return this.#options.patience ?? PATIENCE_MS;
+  }
+}
+
+/**
+ * Has threads of several heaps stand still between two calls, until they are told the verdict; all are asked before one is waited for, since a
+ * thread that has several heaps sleeps but once.
+ * @throws {Error} if one does not within the patience
+ */
+export async function standStill(
+  asked: readonly { readonly switchboard: Switchboard; readonly keys: readonly number[] }[],
+  { memory, words }: Pick<Standstill, "memory" | "words">,
+): Promise<void> {
+  const id = `${now()}-${Math.random()}`;
+  const standstill: Standstill = { id, memory, words, asked: asked.map(({ switchboard: { name }, keys }) => ({ name, keys })) };
+  let refusal: unknown;
+  for (const { switchboard, keys } of asked) switchboard.ask(keys, standstill, (error) => (refusal = error));
+  const count = asked.reduce((sum, { keys }) => sum + keys.length, 0);
+  const deadline = now() + Math.max(0, ...asked.map(({ switchboard }) => switchboard.patience));
+  while (Atomics.load(words, STANDING) < count) {
+    if (refusal !== undefined || now() > deadline) {
+      const standing = `${Atomics.load(words, STANDING)} of ${count} stand still`;
+      throw new Error(refusal === undefined ? standing : `${standing}: ${String(refusal)}`, { cause: refusal });
+    }
+    await new Promise((resolve) => setTimeout(resolve, 1));
   }
 }

@@ -108,8 +108,9 @@ class Draft {
     this.memory = ownedRanges(topology);
   }
 
+  /** @param field of the change at work; "": the change itself */
   private fail(field: string, message: string): never {
-    throw new TopologyError("NUMAHEAP_TOPOLOGY_CHANGE", `${this.at}.${field}`, message);
+    throw new TopologyError("NUMAHEAP_TOPOLOGY_CHANGE", field === "" ? this.at : `${this.at}.${field}`, message);
   }
 
   private row(node: number, field: string): Map<number, number> {
@@ -141,6 +142,8 @@ class Draft {
 
   apply(change: Change, index: number): void {
     this.at = `changes[${index}]`;
+    // A change may come from JSON.
+    if (typeof (change as unknown) !== "object" || (change as unknown) === null) this.fail("", `is no change, but ${String(change)}`);
     switch (change.kind) {
       case "node-added": {
         const { node } = change;
@@ -178,6 +181,8 @@ class Draft {
         row.set(change.to, change.after);
         return;
       }
+      default:
+        this.fail("kind", `there is no change of kind ${String((change as { kind?: unknown }).kind)}`);
     }
   }
 

@@ -228,6 +228,11 @@ describe("sysctl", () => {
     expect(new Sysctl(guest).read("vm.phys_locality")).toBe("0: -1 \n");
   });
 
+  test("has no variable by a name that objects have", () => {
+    for (const name of ["__proto__", "constructor", "toString", "valueOf", "hasOwnProperty"])
+      expect(new Sysctl(freebsd).read(name)).toBeUndefined();
+  });
+
   test("frames of the balloon are no pages", async () => {
     platform.target(1000);
     await freebsd.balloon.idle();

@@ -99,6 +99,23 @@ describe.each(SYSTEMS)("%s", (system) => {
     expectSound(guest, platform);
   });
 
+  test("a mapping as large as half the address space costs what is populated of it", async () => {
+    const { guest, platform } = await bootGuest(system);
+    const process = guest.spawn();
+    const thread = process.newThread(1);
+    const address = process.mmap(2 ** 46);
+    const first = pageOf(address);
+    const far = 2 ** 46 / FRAME - 1;
+    for (const page of [far, 0, 1]) process.touch(thread, address + page * FRAME);
+    expect(process.populated(0, Infinity).map((page) => page - first)).toEqual([0, 1, far]);
+    expect(process.populated(first + 1, first + far)).toEqual([first + 1]);
+    process.unmap(first + 1, first + 2);
+    expect(process.populated(first, first + 3)).toEqual([first]);
+    process.exit();
+    expect(guest.lists.freeOn(1)).toBe(256);
+    expectSound(guest, platform);
+  });
+
   test("heaps are asked for frames before a page cannot be had", async () => {
     const { guest, platform } = await bootGuest(system);
     const { owner } = guest.grantHeap(8, 0);

@@ -2,6 +2,7 @@
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { Hypervisor } from "../../src/hypervisor/hypervisor.js";
+import { migrateLive } from "../../src/hypervisor/live-migration.js";
 import type { VmImage } from "../../src/hypervisor/vm.js";
 import { audit, boot, type Booted, connect, hypervisorOf, KINDS, type Kind, ring, TestGuest } from "../support/hypervisor-rig.js";
 
@@ -161,6 +162,18 @@ describe.each(KINDS)("%s", (kind) => {
     expect(await guest.platform.readTopology()).toEqual(hypervisor.topology(vm));
     expect(await guest.wrong(hypervisor)).toEqual([]);
     guest.platform.stop();
+  });
+
+  test("a machine that moves to another host takes the loads of its vCPUs along, and not their affinity", async () => {
+    const { hypervisor, vm } = await start(kind);
+    [100, 0, 0, 70].forEach((load, vcpu) => hypervisor.setLoad(vm, vcpu, load));
+    hypervisor.setAffinity(vm, 0, [0]);
+    const other = hypervisorOf(kind, ring(2, 1, FRAMES));
+    const { vm: id } = await migrateLive(hypervisor, vm, other, { pause: () => Promise.resolve(() => {}) });
+    expect(other.vm(id).cpus.map(({ load, affinity }) => [load, affinity])).toEqual([100, 0, 0, 70].map((load) => [load, undefined]));
+    // Two idle vCPUs are no reason to move the busy ones, which have a pCPU each.
+    expect(other.balance()).toEqual([]);
+    audit(other);
   });
 
   test("changes between readTopology and start are handed over at the start", async () => {

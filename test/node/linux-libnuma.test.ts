@@ -202,6 +202,11 @@ describe("memory", () => {
   });
 });
 
+test("an address space that is full is errno, and no address", () => {
+  expect(numa.numa_alloc_local(2 ** 46)).toBeGreaterThan(0);
+  expect([numa.numa_alloc_local(2 ** 46), numa.errno]).toEqual([0, 12]);
+});
+
 describe("AutoNUMA", () => {
   /** Pages that vCPU 0 has touched and vCPU `by` uses from now on, scan after scan. */
   function use(address: number, pages: number, by: Task, scans: number): number[] {
@@ -285,6 +290,31 @@ describe("AutoNUMA", () => {
     remote.policy = undefined;
     linux.attach(process, linux.newCpuset(maskOf([0, 1])));
     expect(where(undefined, [])).toEqual([0]);
+  });
+
+  test("an advice that the hypervisor refuses is the kernel's problem, and ends nothing", async () => {
+    const { guest, platform: machine, problems } = await bootLinux();
+    const heap = guest.spawn();
+    const { owner, first } = guest.grantHeap(1, 0);
+    heap.mapHeap(owner, first * FRAME, 1024 * FRAME);
+    const remote = heap.newThread(2);
+    const autonuma = guest.enableAutoNuma();
+    const scans = (): void => {
+      for (let i = 0; i < 2; ++i) {
+        autonuma.scan(heap);
+        guest.access(remote, first * FRAME);
+      }
+    };
+    const refusal = new Error("gone");
+    machine.refusal = refusal;
+    scans();
+    await autonuma.settled();
+    expect(problems).toEqual([refusal]);
+    machine.refusal = undefined;
+    scans();
+    await autonuma.settled();
+    expect(guest.table.nodeOf(first)).toBe(2);
+    expect(problems).toHaveLength(1);
   });
 
   test("a full node gets no more", () => {

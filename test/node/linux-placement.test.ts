@@ -270,6 +270,11 @@ describe("/sys/devices/system/node", () => {
     expect(read("node4/cpulist")).toBeUndefined();
   });
 
+  test("has no file by a name that objects have", () => {
+    for (const name of ["__proto__", "constructor", "toString", "valueOf", "hasOwnProperty"])
+      expect(new Sysfs(linux).read(name)).toBeUndefined();
+  });
+
   test("frames of the balloon are not memory it has", async () => {
     platform.target(1000);
     await linux.balloon.idle();

@@ -299,7 +299,9 @@ describe("mbind", () => {
     ["an address within a page", (address) => bind(address + 1, 1, M.MPOL_BIND, [1]), EINVAL],
     ["a negative address", () => bind(-FRAME, 1, M.MPOL_BIND, [1]), EINVAL],
     ["a negative length", (address) => bind(address, -1, M.MPOL_BIND, [1]), EINVAL],
-    ["an end beyond all addresses", (address) => bind(address, ADDRESS_END / FRAME, M.MPOL_BIND, [1]), EINVAL],
+    ["an end beyond all addresses", (address) => bind(address, ADDRESS_END / FRAME, M.MPOL_BIND, [1]), EFAULT],
+    ["nothing but what is beyond", () => bind(ADDRESS_END, 1, M.MPOL_BIND, [1]), EFAULT],
+    ["an end beyond 2^64", (address) => bind(address, 2 ** 52, M.MPOL_BIND, [1]), EINVAL],
     ["no address", () => bind(NaN, 1, M.MPOL_BIND, [1]), EINVAL],
     ["an unknown flag", (address) => bind(address, 1, M.MPOL_BIND, [1], 8), EINVAL],
     ["an unknown mode", (address) => bind(address, 1, 9, [1]), EINVAL],
@@ -316,7 +318,8 @@ describe("mbind", () => {
 });
 
 test("mmap and munmap", () => {
-  for (const length of [0, -1, 1.5, ADDRESS_END]) expect(calls.mmap(length)).toBe(EINVAL);
+  for (const length of [0, -1, 1.5]) expect(calls.mmap(length)).toBe(EINVAL);
+  for (const length of [ADDRESS_END, 2 ** 48]) expect(calls.mmap(length)).toBe(ENOMEM);
   const address = calls.mmap(3 * FRAME);
   for (const [addr, length] of [
     [address + 1, FRAME],
@@ -332,4 +335,18 @@ test("mmap and munmap", () => {
   // Where nothing is mapped there is nothing to do.
   expect(calls.munmap(address + FRAME, FRAME)).toBe(0);
   expect(linux.table.transfer(500, OWNER_FREE, OWNER_KERNEL)).toBe(true);
+});
+
+test("an address space can be full", async () => {
+  const address = calls.mmap(2 ** 46);
+  expect(address).toBeGreaterThan(0);
+  expect(calls.mmap(2 ** 46)).toBe(ENOMEM);
+  expect(process.mappings).toHaveLength(1);
+  // What is left is had, to the last page.
+  const { unmapped } = process;
+  expect(calls.mmap(unmapped + 1)).toBe(ENOMEM);
+  expect(calls.mmap(unmapped)).toBeGreaterThan(address);
+  expect(calls.mmap(1)).toBe(ENOMEM);
+  expect(await calls.mbind(address, 2 ** 46, M.MPOL_BIND, word(1), 33, 0)).toBe(0);
+  expect(calls.munmap(address, 2 ** 46)).toBe(0);
 });

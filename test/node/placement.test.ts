@@ -167,6 +167,41 @@ describe.each(KINDS)("%s", (kind) => {
     audit(hypervisor);
   });
 
+  test("a node has room for all that waits for it: frames nobody has touched spill and are refused as those that are backed", async () => {
+    const { hypervisor, vm, guest } = await boot(hypervisorOf(kind, machineWith([1, 1, 1, 1], [600, 100, 100, 0])), { memory: 4 * MIB });
+    const on = (node: number): number => hypervisor.truth(vm).frames.filter((at) => at === node).length;
+    // A third each is more than nodes 1 and 2 have.
+    expect([0, 1, 2, 3].map(on)).toEqual([312, 100, 100, 0]);
+    expect(hypervisor.migratePages(vm, 0, 512, 1)).toEqual({ moved: 100, spilled: 0, refused: 412 });
+    // Nodes 0 and 2 are as near to node 3, and only node 0 has room.
+    expect(hypervisor.migratePages(vm, 0, 512, 3)).toEqual({ moved: 0, spilled: 100, refused: 412 });
+    expect(hypervisor.migratePages(vm, 0, 150, 1)).toEqual({ moved: 100, spilled: 0, refused: 50 });
+    expect(await guest.platform.advise(0, 512, 2)).toBe(100);
+    const other = hypervisor.createVm({ vcpus: 1, memory: MIB, mode: "first-touch" });
+    new Uint8Array(other.memory.buffer, other.layout.frameToucher, other.frames).fill(1 + 1);
+    hypervisor.populateTouched();
+    // Node 1 is full, though nothing of it may be backed.
+    expect([...new Set(other.truth().frames)]).toEqual([0]);
+    audit(hypervisor);
+    const before = [...hypervisor.truth(vm).frames];
+    guest.touch(0, 512, 3);
+    hypervisor.populateTouched();
+    expect([...hypervisor.truth(vm).frames]).toEqual(before);
+    expect(await guest.wrong(hypervisor)).toEqual([]);
+    audit(hypervisor);
+    for (const each of hypervisor.vms) hypervisor.destroyVm(each);
+    expect([0, 1, 2, 3].map((node) => hypervisor.frames.roomOn(node))).toEqual([600, 100, 100, 0]);
+  });
+
+  test("frames that wait for their toucher find a home near a node that is full", () => {
+    const hypervisor = hypervisorOf(kind, machineWith([1, 1, 1], [600, 100, 100]));
+    const vm = hypervisor.createVm({ vcpus: 1, memory: 4 * MIB, mode: "first-touch" });
+    const { kernelFrames } = vm.layout;
+    expect(hypervisor.migratePages(vm, kernelFrames, 150, 1)).toEqual({ moved: 100, spilled: 50, refused: 0 });
+    expect(nodesOf(vm, kernelFrames + 99, kernelFrames + 100, kernelFrames + 149)).toEqual([1, 0, 0]);
+    audit(hypervisor);
+  });
+
   test("advice moves what there is room for, and spills nothing", async () => {
     const { hypervisor, vm, guest } = await boot(hypervisorOf(kind, ring(4, 1, 200)), { memory: 4 * MIB });
     guest.touch(0, 512, 0);
@@ -310,6 +345,14 @@ test.each([
   ],
 ])("a machine with %s is refused", (_, topology) => {
   expect(codeOf(() => new Xen(parseTopology(topology)))).toBe("NUMAHEAP_INVALID_ARGUMENT");
+});
+
+test("a machine with more memory than can be kept books of is refused, in words", () => {
+  const nodes = Array.from({ length: 32 }, (_, id) => ({ id, cpus: [id], memory: [{ start: id * 2 ** 42, end: (id + 1) * 2 ** 42 }] }));
+  const distances = nodes.map((_, a) => nodes.map((__, b) => (a === b ? 10 : 20)));
+  const error = refusal(() => new Xen(parseTopology({ nodes, distances })));
+  expect(error.code).toBe("NUMAHEAP_INVALID_ARGUMENT");
+  expect(error.message).toMatch(/^memory: .* at most 8192\.0 GiB together, and of this one 131072\.0 GiB: .*memoryPerNode/);
 });
 
 describe("firmware", () => {

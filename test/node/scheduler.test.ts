@@ -114,3 +114,17 @@ test("machine frames: a full node spills to the nearest, the lower number first;
   expect(() => frames.release(order[2]!)).toThrow("nobody has it");
   expect(frames.nodeOf(frames.alloc(3))).toBe(1);
 });
+
+test("machine frames: what is kept goes to nobody else", () => {
+  const frames = new MachineFrames([2, 1, 0, 3], distances);
+  for (let i = 0; i < 2; ++i) frames.keep(0);
+  expect([frames.freeOn(0), frames.roomOn(0), frames.nearestRoom(0), frames.nearestRoom(2)]).toEqual([2, 0, 1, 1]);
+  expect(frames.nodeOf(frames.alloc(0))).toBe(1);
+  expect(frames.nodeOf(frames.take(0))).toBe(0);
+  frames.unkeep(0);
+  expect([frames.freeOn(0), frames.roomOn(0)]).toEqual([1, 0]);
+  frames.unkeep(0);
+  expect(frames.nodeOf(frames.alloc(0))).toBe(0);
+  expect(Array.from({ length: 3 }, () => frames.nodeOf(frames.alloc(0)))).toEqual([3, 3, 3]);
+  expect(frames.nearestRoom(0)).toBe(-1);
+});

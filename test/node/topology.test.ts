@@ -348,6 +348,17 @@ describe("changes", () => {
     expect(error.message).toMatch(words);
   });
 
+  test.each<[string, unknown, string, RegExp]>([
+    ["null", null, "changes[1]", /no change, but null/],
+    ["a word", "cpu-moved", "changes[1]", /no change, but cpu-moved/],
+    ["an unknown kind", { kind: "cpu-move", cpu: 0, from: 0, to: 1 }, "changes[1].kind", /no change of kind cpu-move$/],
+    ["no kind", {}, "changes[1].kind", /no change of kind undefined/],
+  ])("out of JSON: %s is refused by number", (_, change, field, words) => {
+    const error = errorOf(() => apply(base, [{ kind: "node-added", node: 2 }, change as Change]));
+    expect([error.code, error.field]).toEqual(["NUMAHEAP_TOPOLOGY_CHANGE", field]);
+    expect(error.message).toMatch(words);
+  });
+
   test("whose outcome is no topology are refused", () => {
     const near: Change = { kind: "distance-changed", from: 0, to: 1, before: 20, after: 10 };
     expect(errorOf(() => apply(base, [near]))).toMatchObject({ code: "NUMAHEAP_TOPOLOGY_DISTANCE", field: "distances[0][1]" });

@@ -156,6 +156,7 @@ export async function boot<H extends Xen | Kvm>(
  */
 export function audit(hypervisor: Hypervisor, promised = 0): void {
   const owned = new Set<number>();
+  const homes = hypervisor.machine.nodeFrames.map(() => 0);
   for (const vm of hypervisor.vms) {
     const truth = vm.truth();
     const buffer = vm.memory.buffer;
@@ -166,6 +167,7 @@ export function audit(hypervisor: Hypervisor, promised = 0): void {
         expect.fail(`frame ${gfn}: tracked on ${vm.tracker.frames[gfn]}, lies on ${truth.frames[gfn]}`);
       if (inMemory[gfn] !== 1 + (isBacked(entry) ? hypervisor.frames.nodeOf(entry) : homeOf(entry)))
         expect.fail(`frame ${gfn}: the truth in the memory is wrong`);
+      if (homeOf(entry) >= 0) ++homes[homeOf(entry)]!;
       if (!isBacked(entry)) continue;
       if (owned.has(entry) || !hypervisor.frames.isTaken(entry))
         expect.fail(`machine frame ${entry} behind frame ${gfn} is somebody else's`);
@@ -179,6 +181,11 @@ export function audit(hypervisor: Hypervisor, promised = 0): void {
     promised += vm.reserved - vm.p2m.backed;
   }
   expect(hypervisor.frames.total - hypervisor.frames.free).toBe(owned.size);
+  homes.forEach((count, node) => {
+    const { frames } = hypervisor;
+    expect(frames.roomOn(node)).toBe(frames.freeOn(node) - count);
+    if (frames.roomOn(node) < 0) expect.fail(`node ${node} has ${frames.freeOn(node)} frames free, and ${count} wait for it`);
+  });
   expect(hypervisor.available).toBe(hypervisor.frames.free - promised);
   const loads = hypervisor.machine.cpuNode.map((_, cpu) =>
     hypervisor.vms.reduce((sum, vm) => sum + vm.cpus.reduce((part, vcpu) => part + (vcpu.cpu === cpu ? vcpu.load : 0), 0), 0),

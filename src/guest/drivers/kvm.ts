@@ -44,6 +44,7 @@ export class KvmPlatform implements Driver {
   readonly #buffers = new Map<number, Segment>();
   #started = false;
   #stopped = false;
+  #suspended = false;
   /** Events wait: everything is being read. */
   #reading = false;
   #recovering = false;
@@ -136,6 +137,8 @@ export class KvmPlatform implements Driver {
   }
 
   async settled(): Promise<void> {
+    // Between two hosts nobody tells anything: what is different then, resume hands over.
+    if (this.#suspended) return;
     for (;;) {
       const consumed = this.#consumed;
       this.#look();
@@ -149,6 +152,7 @@ export class KvmPlatform implements Driver {
 
   async suspend(): Promise<void> {
     await this.settled();
+    this.#suspended = true;
     this.#connection.onInterrupt(() => {});
     this.#connection.onClose(() => {});
   }
@@ -159,6 +163,7 @@ export class KvmPlatform implements Driver {
     this.#view = new DataView(connection.memory.buffer);
     [this.#topology, this.#balloon] = this.#drivers();
     this.#attach();
+    this.#suspended = false;
     await this.#restart("resume");
   }
 

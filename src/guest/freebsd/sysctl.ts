@@ -26,25 +26,26 @@ export class Sysctl {
 
   /** Value of a variable, undefined if there is none of that name. */
   read(name: string): number | string | undefined {
-    return this.#variables()[name]?.();
+    return this.#variables().get(name)?.();
   }
 
   /** Names of all variables. */
   list(): string[] {
-    return Object.keys(this.#variables());
+    return [...this.#variables().keys()];
   }
 
-  #variables(): Readonly<Record<string, () => number | string>> {
-    const variables: Record<string, () => number | string> = {
-      "vm.ndomains": () => this.#nodes.length,
-      "vm.numa.disabled": () => Number(this.#nodes.length === 1),
-      "vm.phys_locality": () => this.#locality(),
-      "vm.phys_segs": () => this.#segments().map(describe).join(""),
-      "vm.stats.vm.v_page_count": () => this.#count(() => true, false),
-      "vm.stats.vm.v_free_count": () => this.#count(() => true, true),
-    };
+  #variables(): ReadonlyMap<string, () => number | string> {
+    const variables = new Map<string, () => number | string>([
+      ["vm.ndomains", () => this.#nodes.length],
+      ["vm.numa.disabled", () => Number(this.#nodes.length === 1)],
+      ["vm.phys_locality", () => this.#locality()],
+      ["vm.phys_segs", () => this.#segments().map(describe).join("")],
+      ["vm.stats.vm.v_page_count", () => this.#count(() => true, false)],
+      ["vm.stats.vm.v_free_count", () => this.#count(() => true, true)],
+    ]);
     this.#nodes.forEach((node, domain) => {
-      variables[`vm.domain.${domain}.stats.free_count`] = () => this.#count((gfn) => this.#freebsd.boot.nodeOfFrame(gfn) === node, true);
+      const isHere = (gfn: number): boolean => this.#freebsd.boot.nodeOfFrame(gfn) === node;
+      variables.set(`vm.domain.${domain}.stats.free_count`, () => this.#count(isHere, true));
     });
     return variables;
   }

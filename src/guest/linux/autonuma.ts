@@ -98,7 +98,11 @@ export class AutoNuma {
       if (process.migratePage(page, [to], task.vcpu)) ++this.stat.numa_pages_migrated;
       return;
     }
-    const advice = this.#linux.advise([gfn], to).then((refused) => void (this.stat.numa_pages_migrated += 1 - refused));
+    // Nobody waits for it: where the hypervisor cannot be asked, the page stays.
+    const advice = this.#linux
+      .advise([gfn], to)
+      .then((refused) => void (this.stat.numa_pages_migrated += 1 - refused))
+      .catch(this.#linux.onProblem);
     this.#advice = Promise.all([this.#advice, advice]);
   }
 }

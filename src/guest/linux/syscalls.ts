@@ -89,7 +89,8 @@ export class Syscalls {
 
   /** Address of `length` bytes of anonymous memory, -errno if there cannot be. */
   mmap(length: number): number {
-    if (!(Number.isInteger(length) && length > 0 && length < ADDRESS_END)) return -EINVAL;
+    if (!(Number.isInteger(length) && length > 0)) return -EINVAL;
+    if (length > this.process.unmapped) return -ENOMEM;
     return this.process.mmap(length);
   }
 
@@ -192,7 +193,8 @@ export class Syscalls {
     if ((flags & ~(MPOL_MF_STRICT | MPOL_MF_MOVES)) !== 0) throw new Errno(EINVAL);
     if ((flags & MPOL_MF_MOVE_ALL) !== 0 && !maySysNice(this.process)) throw new Errno(EPERM);
     const end = addr + Math.ceil(len / PAGE_BYTES) * PAGE_BYTES;
-    if (!(Number.isSafeInteger(addr) && addr >= 0 && addr % PAGE_BYTES === 0 && len >= 0 && end <= ADDRESS_END)) throw new Errno(EINVAL);
+    // What ends beyond all addresses is a hole; what goes round at 2^64 is nonsense.
+    if (!(Number.isSafeInteger(addr) && addr >= 0 && addr % PAGE_BYTES === 0 && len >= 0 && end < 2 ** 64)) throw new Errno(EINVAL);
     const isStrict = (flags & MPOL_MF_STRICT) !== 0 && plain !== MPOL_DEFAULT;
     if (end === addr) return { misplaced: [], isStrict };
     const policy = newPolicy(plain, modeFlags, user, this.#allowed());

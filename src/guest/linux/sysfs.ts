@@ -13,7 +13,7 @@ import type { Linux } from "./linux.js";
 const NODES = "/sys/devices/system/node";
 const WEIGHTS = "/sys/kernel/mm/mempolicy/weighted_interleave";
 
-type Files = Readonly<Record<string, () => string>>;
+type Files = ReadonlyMap<string, () => string>;
 
 export class Sysfs {
   readonly #linux: Linux;
@@ -24,12 +24,12 @@ export class Sysfs {
 
   /** Content of a file, undefined if there is none of that name. */
   read(path: string): string | undefined {
-    return this.#files()[path]?.();
+    return this.#files().get(path)?.();
   }
 
   /** Paths of all files. */
   list(): string[] {
-    return Object.keys(this.#files());
+    return [...this.#files().keys()];
   }
 
   /** Writes a file: 0, or the negative errno. Only the weights can be written; none or 0 is the default, which is 1. */
@@ -48,21 +48,23 @@ export class Sysfs {
     const listOf = (having: "cpus" | "memory") => (): string =>
       `${formatCpuList(nodes.filter((node) => node[having].length > 0).map(({ id }) => id))}\n`;
     const all = (): string => `${formatCpuList(ids)}\n`;
-    const files: Record<string, () => string> = {
-      [`${NODES}/possible`]: all,
-      [`${NODES}/online`]: all,
-      [`${NODES}/has_cpu`]: listOf("cpus"),
-      [`${NODES}/has_memory`]: listOf("memory"),
-      [`${NODES}/has_normal_memory`]: listOf("memory"),
-    };
+    const files = new Map<string, () => string>([
+      [`${NODES}/possible`, all],
+      [`${NODES}/online`, all],
+      [`${NODES}/has_cpu`, listOf("cpus")],
+      [`${NODES}/has_memory`, listOf("memory")],
+      [`${NODES}/has_normal_memory`, listOf("memory")],
+    ]);
     nodes.forEach(({ id, cpus }, i) => {
       const folder = `${NODES}/node${id}`;
-      files[`${folder}/cpulist`] = () => `${formatCpuList(cpus)}\n`;
-      files[`${folder}/distance`] = () => `${distances[i]!.join(" ")}\n`;
-      files[`${folder}/meminfo`] = () => this.#meminfo(id);
-      files[`${folder}/numastat`] = () => this.#numastat(id);
+      files.set(`${folder}/cpulist`, () => `${formatCpuList(cpus)}\n`);
+      files.set(`${folder}/distance`, () => `${distances[i]!.join(" ")}\n`);
+      files.set(`${folder}/meminfo`, () => this.#meminfo(id));
+      files.set(`${folder}/numastat`, () => this.#numastat(id));
     });
-    for (let node = 0; node < this.#linux.topology.nodes; ++node) files[`${WEIGHTS}/node${node}`] = () => `${this.#linux.weights[node]}\n`;
+    this.#linux.weights
+      .subarray(0, this.#linux.topology.nodes)
+      .forEach((weight, node) => files.set(`${WEIGHTS}/node${node}`, () => `${weight}\n`));
     return files;
   }
 

@@ -1,8 +1,9 @@
-// KVM: a frame is backed by a fault, when it is first touched, on the node its memory slot is bound to, or near it when that is full; the
-// host moves pages under the eyes of an MMU notifier. A guest is told by the events of a virtio device, one for each change, which it
+// KVM: a frame is backed by a fault, when it is first touched, on the node its memory slot is bound to; the host moves pages under the
+// eyes of an MMU notifier. A guest is told by the events of a virtio device, one for each change, which it
 // acknowledges by returning their buffers. Its balloon is virtio's.
 //
-// A frame that nobody has touched lies nowhere. Its home is what the guest is told, and if it is backed elsewhere, that is a change.
+// A frame that nobody has touched lies nowhere. Its home is what the guest is told, and unlike KVM's it is kept: a node has room for all
+// frames that wait for it, and what is to wait for a full one waits as near to it as there is room.
 // Departures from KVM and virtio stand at the head of each part: mmu-notifier.ts, virtqueue.ts, virtio-device.ts and the devices.
 
 import {
@@ -93,7 +94,7 @@ export class Kvm extends Hypervisor {
   /** The first step of a fault; the second is its install. */
   fault(vm: VirtualMachine, gfn: number, node: number): Fault {
     return new Fault(this.guest(vm).notifier, gfn, {
-      find: () => this.frames.alloc(node),
+      find: () => vm.frameFor(gfn, node),
       isBacked: () => isBacked(vm.p2m.get(gfn)),
       set: (mfn) => vm.p2m.set(gfn, mfn),
       drop: (mfn) => this.frames.release(mfn),

@@ -3,6 +3,7 @@
 
 import * as Comlink from "comlink";
 import { HypervisorError } from "../hypervisor/errors.js";
+import { inNode } from "../notify/channel.js";
 import { carryErrors } from "./error-transfer.js";
 
 /** A thread as it was started. */
@@ -12,8 +13,6 @@ export interface StartedThread {
   onEnd(listener: (why: string) => void): void;
   terminate(): void | Promise<unknown>;
 }
-
-const inNode = "process" in globalThis && !("window" in globalThis) && !("WorkerGlobalScope" in globalThis);
 
 /** @param browserWorker starts the script in a browser: spelt out by the caller, for bundlers to find it */
 export function startThread(script: URL, browserWorker: () => Worker): StartedThread {

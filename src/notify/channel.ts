@@ -47,7 +47,8 @@ export function tellVerdict(words: Int32Array, moved: boolean): void {
 
 /** What the kernel calls in a thread. */
 export interface SubscriberCalls {
-  welcome(): void;
+  /** @param memory where the heap is, if its machine has ever moved */
+  welcome(memory: WebAssembly.Memory | undefined): void;
   changed(change: TopologyChange, sent: number): void;
   /** Answers when the thread goes on. */
   park(standstill: Standstill): void;
@@ -57,6 +58,9 @@ const PREFIX = "numaheap-topology";
 
 export const heapChannel = ({ name }: Pick<HeapHandle, "name">): string => `${PREFIX}-${name}`;
 export const threadChannel = ({ name }: Pick<HeapHandle, "name">, key: number): string => `${PREFIX}-${name}-${key}`;
+
+/** Whether this is Node, whose channels carry memories, too. */
+export const inNode = "process" in globalThis && !("window" in globalThis) && !("WorkerGlobalScope" in globalThis);
 
 /** Opens a channel that keeps no process alive. */
 export function openChannel(name: string): BroadcastChannel {

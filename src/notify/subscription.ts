@@ -70,7 +70,10 @@ export async function subscribe(
     options.port?.close();
   };
   const calls: SubscriberCalls = {
-    welcome: () => welcome(),
+    welcome: (memory) => {
+      if (memory && !heap) moved(memory);
+      welcome();
+    },
     changed: (change: TopologyChange, sent: number) => {
       if (!open) return;
       heap?.dispatchEvent(new TopologyChangeEvent(change));

@@ -4,9 +4,10 @@ import * as Comlink from "comlink";
 import type { HeapHandle } from "../heap/handle.js";
 import type { TopologyChange } from "../heap/topology-event.js";
 import {
-  GO_ON_HERE,
+  GO_ON_THERE,
   heapChannel,
   type Hello,
+  inNode,
   type Leave,
   now,
   openChannel,
@@ -118,19 +119,12 @@ export class Switchboard {
     void this.#welcome(key, thread);
   }
 
-  /** Who comes while the machine stands still stands still first; who comes after it has moved, with an old handle, is told where it is. */
+  /** Who comes while the machine stands still is welcome afterwards; who has a handle of before it moved is told which memory is the machine's now. */
   async #welcome(key: number, thread: RemoteThread): Promise<void> {
-    const standstill = this.#standstill;
-    if (standstill && verdictOf(standstill) !== GO_ON_HERE) {
-      const alone = { ...standstill, id: `${standstill.id}-${key}`, asked: [{ name: this.name, keys: [key] }] };
-      try {
-        await (this.#ports.get(key) ?? thread).calls.park(alone);
-      } catch {
-        // It can neither sleep nor be sent a memory: it may come where there is no need to.
-        if (verdictOf(standstill) === 0) return;
-      }
-    }
-    await thread.calls.welcome();
+    while (this.#standstill && verdictOf(this.#standstill) === 0) await new Promise((resolve) => setTimeout(resolve, 1));
+    const port = this.#ports.get(key);
+    const moved = this.#standstill && verdictOf(this.#standstill) === GO_ON_THERE && (port !== undefined || inNode);
+    await (port ?? thread).calls.welcome(moved ? this.#standstill!.memory : undefined);
   }
 
   /** Asks threads to stand still; `refused` hears of one that cannot. They count themselves in the words. */

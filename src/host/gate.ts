@@ -8,10 +8,6 @@ export class Gate {
   #opened: Promise<void> | undefined;
   #open: (() => void) | undefined;
 
-  get closed(): boolean {
-    return this.#opened !== undefined;
-  }
-
   async pass<T>(call: () => T | PromiseLike<T>): Promise<T> {
     while (this.#opened) await this.#opened;
     ++this.#passing;

@@ -29,7 +29,7 @@ export interface SubscribeOptions {
 }
 
 /** A heap of this thread, or one that it is about to attach to. */
-export interface Subscription {
+interface Subscription {
   readonly name: string;
   readonly key: number;
   /** The machine has moved while this thread stood still. */

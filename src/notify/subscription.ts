@@ -28,6 +28,12 @@ export interface SubscribeOptions {
   readonly port?: MessagePort;
 }
 
+/**
+ * Milliseconds until hello is said again to who has not answered. Browsers let a message on a channel overtake the opening of that channel in
+ * another thread: of a kernel that has just opened it, Chromium lost 5 first hellos in 300 on a busy machine.
+ */
+const HELLO_AGAIN_MS = 100;
+
 /** A heap of this thread, or one that it is about to attach to. */
 interface Subscription {
   readonly name: string;
@@ -85,11 +91,17 @@ export async function subscribe(
   Comlink.expose(calls, mine);
   if (options.port) Comlink.expose(calls, options.port);
   here.add(subscription);
-  say({ is: "hello", key, epoch: undefined });
-  await answered(welcomed, patience).catch((error: unknown) => {
+  const hello = (): void => say({ is: "hello", key, epoch: undefined });
+  hello();
+  const again = setInterval(hello, HELLO_AGAIN_MS);
+  try {
+    await answered(welcomed, patience);
+  } catch (error) {
     close();
     throw error;
-  });
+  } finally {
+    clearInterval(again);
+  }
   return {
     attached: (made) => {
       heap = made;

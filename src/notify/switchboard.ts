@@ -113,6 +113,9 @@ export class Switchboard {
   }
 
   #admit(key: number, epoch: number | undefined): void {
+    const known = this.#threads.get(key);
+    // It has said hello again before it was answered, and misses nothing that is under way to it.
+    if (known && epoch === undefined) return void this.#welcome(key, known);
     const thread = new RemoteThread(openChannel(threadChannel(this.#handle, key)));
     this.#threads.set(key, thread);
     this.#notifier.add(key, thread, epoch === undefined ? undefined : this.#options.since(epoch));

@@ -114,7 +114,8 @@ export function fileFree(start: u32, pages: u32): void {
   const end = start + pages;
   while (start < end) {
     const node = nodeOfPage(start);
-    let cut = start + 1;
+    // Where one node has all pages, there is nothing to look at.
+    let cut = changetype<Arena>(arenaOf(node)).ownedPages == theHeap().ownedPages ? end : start + 1;
     while (cut < end && nodeOfPage(cut) == node) ++cut;
     fileRun(start, cut - start, node);
     start = cut;
@@ -122,7 +123,7 @@ export function fileFree(start: u32, pages: u32): void {
 }
 
 /** First page of the shortest listed run of at least `pages` on `node` (of several, the lowest of the long ones); 0 = none. */
-function bestFit(arena: usize, pages: u32): u32 {
+export function bestFit(arena: usize, pages: u32): u32 {
   if (pages <= EXACT_RUNS) {
     const a = changetype<Arena>(arena);
     let low = a.nonempty0;

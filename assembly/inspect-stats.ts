@@ -225,7 +225,7 @@ export function nodeStats(node: u32): bool {
   numaForeign = counter(arena, offsetof<Arena>("numaForeign"));
   interleaveHit = counter(arena, offsetof<Arena>("interleaveHit"));
   localNode = counter(arena, offsetof<Arena>("localNode"));
-  otherNode = counter(arena, offsetof<Arena>("otherNode"));
+  otherNode = numaHit + numaMiss - localNode;
   return true;
 }
 
@@ -275,7 +275,7 @@ export function threadStats(slot: u32): bool {
   largeAllocations = <f64>t.largeAllocations;
   largeFrees = <f64>t.largeFrees;
   localBlocks = <f64>t.localBlocks;
-  remoteBlocks = <f64>t.remoteBlocks;
+  remoteBlocks = refilledBlocks + largeAllocations - localBlocks;
   patience = -1;
   chainBytes = 0;
   cachedBytes = addCaches(record);

@@ -53,10 +53,10 @@ export function allocateLarge(pages: u32, alignPages: u32): usize {
   const allowed = allowedNodes(record);
   const want = pages + alignPages - 1;
   if (want < pages || want > PAGE_LIMIT || !acquire(pageHeapLock(), RANK_PAGE_HEAP)) return 0;
-  // Growing keeps the block whole on its node, but only while there is not much free memory to be used up; and never one that is
-  // large beside the heap.
+  // Growing keeps the block whole on its node, but only while there is not so much free memory that the largest block would still fit; and never one
+  // that is large beside the heap.
   const owned = theHeap().ownedPages;
-  const spare = want <= owned >> 4 ? owned >> 3 : 0;
+  const spare = want <= owned >> 4 ? (owned >> 3) + theHeap().largestSpan : 0;
   const growFirst = theHeap().freePages < want + spare || record.policy == POLICY_BIND;
   let node = target;
   let page: u32 = 0;

@@ -89,7 +89,9 @@ export class Heap {
   lostPages: u32;
   /** Free pages of all nodes. */
   freePages: u32;
-  unused4: u64;
+  /** Pages of the largest span that was ever released. */
+  largestSpan: u32;
+  unused4: u32;
   unused5: u64;
 
   // -- cache line 2: topology; epoch is read by every malloc, the rest changes with it
@@ -217,8 +219,8 @@ export class Arena {
   numaMiss: u64;
   numaForeign: u64;
   interleaveHit: u64;
-  localNode: u64;
-  otherNode: u64;
+  localNode: u64; // other_node = numaHit + numaMiss - localNode
+  unused7: u64;
 }
 export const ARENA_BINS: u32 = 128; // offset of u32[EXACT_RUNS + 1]
 export const ARENA_CENTRALS: u32 = ARENA_BINS + (EXACT_RUNS + 1) * 4; // offset of u32[MAX_CLASSES], atomic
@@ -323,8 +325,8 @@ export class Thread {
   remoteFrees: u64;
   largeAllocations: u64;
   largeFrees: u64;
-  localBlocks: u64;
-  remoteBlocks: u64;
+  localBlocks: u64; // of refilledBlocks + largeAllocations; the others are of other nodes
+  unused2: u64;
 }
 export const THREAD_ORDER: u32 = 128; // offset of u8[MAX_NODES]: nodes by distance from `node`
 export const THREAD_WEIGHTS: u32 = THREAD_ORDER + MAX_NODES; // offset of u8[MAX_NODES]

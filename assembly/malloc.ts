@@ -2,7 +2,7 @@
 // miss leaves the block by a branch of its own: what hits is then one straight line in the code of V8, which nested or combined
 // conditions are not (1 to 2 ns a pair).
 
-import { CacheList, CachedBlock, Heap, MAX_CLASSES, MAX_NODES, PAGE_SHIFT, PAGE_SIZE, Span, THREAD_CACHE, Thread } from "./layout";
+import { CacheList, CachedBlock, Heap, MAX_CLASSES, PAGE_SHIFT, PAGE_SIZE, Span, THREAD_CACHE, Thread } from "./layout";
 import {
   EBUSY,
   EINVAL,
@@ -23,7 +23,7 @@ import {
 } from "./instance";
 import { FINE, MAX_SMALL, CLASSES, classInfo, classOf, classOfFine } from "./size-class";
 import { classOfTag, nodeOfTag, tagFor, tagOf } from "./page-map";
-import { countNode, drainNode, fetch, flushCache, freeRemote, overflow, refill, returnCarry } from "./thread-cache";
+import { countNode, drainNodes, fetch, flushCache, freeRemote, overflow, refill, returnCarry } from "./thread-cache";
 import { allocateLarge, allocateLargeOnNode, freeDeferred, freeLarge, largeSpan, pagesFor, resizeLarge, zeroTouched } from "./large";
 import { releaseFrames } from "./frame-source";
 import { observe } from "./topology";
@@ -122,9 +122,7 @@ function ofWholePages(c: u32): usize {
 
 /** Memory is exhausted: everything cached that can be reached goes back to the page heap. */
 function reclaim(): bool {
-  if (missed || !freeDeferred(thread) || !returnCarry(thread) || !flushCache(thread)) return false;
-  for (let node: u32 = 0; node < MAX_NODES; ++node) if (!drainNode(thread, node)) return false;
-  return true;
+  return !missed && freeDeferred(thread) && flushCache(thread) && drainNodes(thread, 0);
 }
 
 function mallocLarge(size: usize, zero: bool): usize {

@@ -17,8 +17,8 @@ import {
   HEAP_GROWS_ALONE,
 } from "./layout";
 import { heap, theHeap } from "./instance";
-import { arenaOf, endOfPages, entryOf, flagsOf, nodeOfPage, setEntry, setFlags, setNodeOfPage, setTag, tagFor } from "./page-map";
-import { fileFree, findMixed, freeRunAt, isPlain, takeRange, takeRun } from "./free-run";
+import { arenaOf, endOfPages, entryOf, flagsAt, flagsOf, nodeOfPage, setEntry, setNodeOfPage, setTag, tagFor } from "./page-map";
+import { bestFit, fileFree, findMixed, freeRunAt, isPlain, takeRange, takeRun } from "./free-run";
 import { assertPageHeap } from "./invariants";
 import { grow, recoverGrowth } from "./page-source";
 import { growByMixedFrames } from "./frame-source";
@@ -79,15 +79,20 @@ export function placePage(page: u32, node: u32): void {
   changetype<Arena>(arenaOf(node)).ownedPages += 1;
 }
 
+/** Pages that a run may have beyond a block before others get them. */
+const SLACK: u32 = 63;
+
 /** `pages` adjacent free pages on `node`, off the lists; 0 = none. Growth is the last resort if `growable`. */
 export function takePages(node: u32, pages: u32, growable: bool): u32 {
-  if (!makeArena(node)) return 0;
-  let page = takeRun(node, pages);
+  const arena = makeArena(node);
+  if (!arena) return 0;
+  // Where most of the heap was one block, it may be again: others leave a run as large if there is more to be had.
+  const h = theHeap();
+  const run = freeRunAt(bestFit(arena, pages));
+  if (run < h.largestSpan + SLACK && run > pages + ((h.ownedPages * 3) >> 2)) grow(node, pages, false);
   // Somebody else's growth may part ours from the free pages it was to lengthen: then once more.
-  for (let i = 0; i < 3 && !page && growable; ++i) {
-    if (!grow(node, pages, false)) return 0;
-    page = takeRun(node, pages);
-  }
+  let page = takeRun(node, pages);
+  for (let tries = 3; !page && growable && tries && grow(node, pages, false); --tries) page = takeRun(node, pages);
   return page;
 }
 
@@ -124,8 +129,22 @@ export function makeSpan(page: u32, pages: u32, label: u32, blocks: u32): usize 
   return header;
 }
 
+/** A byte in each byte of a word: the flags of 8 pages are looked at together. */
+const EACH: u64 = 0x0101_0101_0101_0101;
+
+/** Pages of a new span: those that nobody has touched before are fresh. */
 function touch(page: u32, pages: u32): void {
-  for (let i = page; i < page + pages; ++i) setFlags(i, PAGE_OWNED | PAGE_TOUCHED | ((~flagsOf(i) & PAGE_TOUCHED) << 4));
+  const end = page + pages;
+  while (page < end) {
+    const at = flagsAt(page);
+    if ((page & 7) == 0 && end - page >= 8) {
+      store<u64>(at, (EACH * (PAGE_OWNED | PAGE_TOUCHED)) | ((~load<u64>(at) & (EACH * PAGE_TOUCHED)) << 4));
+      page += 8;
+    } else {
+      store<u8>(at, PAGE_OWNED | PAGE_TOUCHED | ((~load<u8>(at) & PAGE_TOUCHED) << 4));
+      page += 1;
+    }
+  }
 }
 
 function setEntries(header: usize, label: u32): void {
@@ -160,6 +179,8 @@ export function releaseSpan(header: usize): void {
     }
   }
   poolHeader(header, isLongHeader(header));
+  const h = theHeap();
+  h.largestSpan = max<u32>(h.largestSpan, pages);
   fileFree(start, pages);
   if (isDefined(DEBUG_BUILD)) assertPageHeap();
 }
@@ -203,6 +224,7 @@ export function rebuildPageHeap(): void {
   h.longHeaders = 0;
   h.freePages = 0;
   h.metadataPages = 0;
+  atomic.store<u32>(heap, 0, offsetof<Heap>("ownedPages"));
   for (let node: u32 = 0; node < MAX_NODES; ++node) {
     const arena = arenaOf(node);
     if (!arena) continue;

@@ -113,6 +113,11 @@ export function flagsOf(page: u32): u32 {
   return load<u8>(leaf + (page & (LEAF_PAGES - 1)), LEAF_FLAGS);
 }
 
+/** Address of the flags of a page that the heap owns. */
+export function flagsAt(page: u32): usize {
+  return leafOf(page) + LEAF_FLAGS + (page & (LEAF_PAGES - 1));
+}
+
 export function setFlags(page: u32, flags: u32): void {
   store<u8>(leafOf(page) + (page & (LEAF_PAGES - 1)), <u8>flags, LEAF_FLAGS);
 }

@@ -6,9 +6,9 @@ import { readFileSync, writeFileSync } from "node:fs";
 
 const STEPS = 8;
 const TAIL = 1 / 16;
-const MAX_SMALL = 32 * 1024;
+const MAX_SMALL = 64 * 1024;
 const PAGE = 8192;
-const BATCH_BYTES = 16 * 1024;
+const BATCH_BYTES = 64 * 1024;
 const MAX_BATCH = 32;
 const MAX_BLOCKS = 1024; // bits of the longest bitmap
 
@@ -23,7 +23,7 @@ const pages = sizes.map((size) => {
     if (blocks > 0 && n * PAGE - blocks * size <= n * PAGE * TAIL && blocks <= MAX_BLOCKS) return n;
   }
 });
-const batches = sizes.map((size) => Math.max(1, Math.min(MAX_BATCH, Math.floor(BATCH_BYTES / size))));
+const batches = sizes.map((size) => Math.max(4, Math.min(MAX_BATCH, Math.floor(BATCH_BYTES / size))));
 
 /** Values of `bits` bits each, as the stores of u64 that write them. */
 const stores = (values, bits) => {

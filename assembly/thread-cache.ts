@@ -30,8 +30,9 @@ import { classOfLabel, loadLabel, nodeOfLabel } from "./page-heap";
 import { REMOTE_COST, costOf, handOver, takeRemote } from "./remote";
 import { allowedNodes, charge, isInterleaving, nextTarget } from "./policy";
 
-/** All thread caches together hold at most 1/2^CACHE_SHIFT of what the heap owns. */
-const CACHE_SHIFT: u32 = 5;
+/** All thread caches together hold at most 1/2^CACHE_SHIFT of what the heap owns, counted as if it were CACHE_PAGES pages larger. */
+const CACHE_SHIFT: u32 = 2;
+const CACHE_PAGES: u32 = 64;
 /** Slow paths between two scavenges. */
 const SCAVENGE_TICKS: u32 = 512;
 /** Remote batches returned in a refill: two, since with one as many might be sent as return. */
@@ -42,8 +43,8 @@ const RETURN_BLOCKS: u32 = 64;
 /** Bytes one thread's cache may hold. */
 function budget(): u32 {
   const h = theHeap();
-  const threads = max<u32>(1, atomic.load<u32>(heap, offsetof<Heap>("records")));
-  return (h.ownedPages << (PAGE_SHIFT - CACHE_SHIFT)) / threads;
+  const threads = atomic.load<u32>(heap, offsetof<Heap>("records"));
+  return ((h.ownedPages + CACHE_PAGES) << (PAGE_SHIFT - CACHE_SHIFT)) / threads;
 }
 
 // ---- the carry
@@ -88,11 +89,12 @@ function giveBack(t: usize, c: u32, count: u32): bool {
   const list = cacheList(t, c);
   const central = centralOf(record.home, c);
   detach(t, list, count);
-  if (count == info.batch && count > 1 && central != 0) {
+  if (count == info.batch && central != 0) {
     if (!acquire(central, RANK_CENTRAL)) return false;
     // Under the lock, no rebind takes blocks of this list to another.
-    if (hasTransferRoom(central, info) && allOf(record.carry, count, tagFor(record.home, c))) {
-      cut(record.carry, count);
+    const last = hasTransferRoom(central, info) ? lastOf(record.carry, count, tagFor(record.home, c)) : 0;
+    if (last) {
+      store<u32>(last, 0);
       putBatch(central, t);
     } else {
       returnBlocks(central, t, RETURN_BLOCKS);
@@ -102,21 +104,15 @@ function giveBack(t: usize, c: u32, count: u32): bool {
   return returnCarry(t);
 }
 
-/** Ends the chain after `count` blocks. */
-function cut(head: usize, count: u32): void {
-  let last = head;
-  for (let i: u32 = 1; i < count; ++i) last = load<u32>(last);
-  store<u32>(last, 0);
-}
-
-/** Whether the first `count` blocks all have this tag. */
-function allOf(head: usize, count: u32, tag: u32): bool {
-  let block = head;
-  for (let i: u32 = 0; i < count; ++i) {
-    if (tagOf(block) != tag) return false;
+/** The last of the first `count` blocks, if all of them have this tag; else 0. */
+function lastOf(head: usize, count: u32, tag: u32): usize {
+  let last: usize = 0;
+  for (let block = head; count; --count) {
+    if (tagOf(block) != tag) return 0;
+    last = block;
     block = load<u32>(block);
   }
-  return true;
+  return last;
 }
 
 // ---- blocks in
@@ -128,14 +124,12 @@ export function refill(t: usize, c: u32): bool {
   const info = classInfo(c);
   const list = changetype<CacheList>(cacheList(t, c));
   raiseLimit(record, list, info);
-  const want = max<u32>(1, min<u32>(list.limit, info.batch));
+  const want = min<u32>((list.limit >> 1) + 1, info.batch);
   const target = nextTarget(t, want);
   const allowed = allowedNodes(record);
-  if (((allowed >> target) & 1) != 0 && refillFrom(t, c, target, target, want)) return true;
-  // All there can be: nodes may come and go meanwhile.
-  for (let i: u32 = 0; i < MAX_NODES; ++i) {
-    const node = nearest(t, i);
-    if (node != target && ((allowed >> node) & 1) != 0 && refillFrom(t, c, node, target, want)) return true;
+  // The target, then all there can be: nodes may come and go meanwhile.
+  for (let i: u32 = 0, node = target; i <= MAX_NODES; node = nearest(t, i++)) {
+    if (((allowed >> node) & 1) != 0 && refillFrom(t, c, node, target, want)) return true;
   }
   return false;
 }
@@ -182,7 +176,7 @@ function relink(record: Thread, count: u32): void {
   changetype<CachedBlock>(block).next = <u32>sentinel();
 }
 
-/** numastat: in blocks, as they are fetched. */
+/** numastat: in blocks, as they are fetched. What is not local is the rest. */
 export function countNode(record: Thread, node: u32, intended: u32, count: u32): void {
   const arena = arenaOf(node);
   if (node == intended) {
@@ -196,9 +190,6 @@ export function countNode(record: Thread, node: u32, intended: u32, count: u32):
   if (node == record.node) {
     atomic.add<u64>(arena, count, offsetof<Arena>("localNode"));
     record.localBlocks += count;
-  } else {
-    atomic.add<u64>(arena, count, offsetof<Arena>("otherNode"));
-    record.remoteBlocks += count;
   }
 }
 
@@ -212,11 +203,10 @@ export function overflow(t: usize, c: u32, block: usize): void {
   const list = changetype<CacheList>(at);
   const info = classInfo(c);
   raiseLimit(record, list, info);
-  const length = lengthOf(at);
-  if (length >= list.limit && length > 0) giveBack(t, c, min<u32>(length, info.batch));
   push(at, block);
-  // No room for a single block of this class: it goes back at once.
-  if (list.limit == 0) giveBack(t, c, lengthOf(at));
+  // Half of them, so that neither the next malloc nor the next free is likely to find an end of the list.
+  const length = lengthOf(at);
+  if (length > list.limit) giveBack(t, c, min<u32>((length + 1) >> 1, info.batch));
 }
 
 function push(list: usize, block: usize): void {
@@ -242,19 +232,22 @@ export function freeRemote(t: usize, node: u32, c: u32, block: usize): void {
 
 // ---- bounds
 
-/** Slow start: the limit doubles up to a batch, then grows by batches, as long as the cache's budget lasts. */
+/** Slow start: the limit doubles until it is a batch or more, then grows by batches, as long as the cache's budget lasts. */
 function raiseLimit(record: Thread, list: CacheList, info: ClassInfo): void {
-  const batch: u32 = info.batch;
-  const step = list.limit < batch ? min<u32>(max<u32>(1, list.limit), batch - list.limit) : batch;
+  const step = min<u32>(list.limit + 1, info.batch);
   if (record.capacity + step * info.size > budget()) return;
   list.limit += step;
   record.capacity += step * info.size;
 }
 
+let ownedSeen: u32 = 0;
+
 /** Every so often, halves the lists that were not used since the last time. */
 function tick(t: usize): void {
   const record = changetype<Thread>(t);
-  if (++record.ticks < SCAVENGE_TICKS) return;
+  const owned = theHeap().ownedPages;
+  if (++record.ticks < SCAVENGE_TICKS && owned == ownedSeen) return;
+  ownedSeen = owned;
   record.ticks = 0;
   scavenge(t);
 }
@@ -276,10 +269,14 @@ function scavenge(t: usize): void {
     }
     list.seen = list.head;
   }
-  for (let node: u32 = 0; node < MAX_NODES; ++node) {
-    if (!handOver(t, node)) break;
-  }
+  handOverAll(t);
   drainVanished(t);
+}
+
+/** Sends all that is to be sent to other nodes. False if a lock is out of reach. */
+function handOverAll(t: usize): bool {
+  for (let node: u32 = 0; node < MAX_NODES; ++node) if (!handOver(t, node)) return false;
+  return true;
 }
 
 /** Empties the cache: every block goes back to its span, or to the queue of its node. False if a lock is out of reach. */
@@ -287,10 +284,7 @@ export function flushCache(t: usize): bool {
   for (let c: u32 = 1; c < CLASSES; ++c) {
     if (!flushClass(t, c)) return false;
   }
-  for (let node: u32 = 0; node < MAX_NODES; ++node) {
-    if (!handOver(t, node)) return false;
-  }
-  return true;
+  return handOverAll(t);
 }
 
 function flushClass(t: usize, c: u32): bool {
@@ -306,7 +300,7 @@ function flushClass(t: usize, c: u32): bool {
 export function sortOut(t: usize): bool {
   for (let c: u32 = 1; c < CLASSES; ++c) {
     const list = cacheList(t, c);
-    if (!allOf(load<u32>(list), lengthOf(list), homeTag + tagFor(0, c - 1)) && !flushClass(t, c)) return false;
+    if (!lastOf(load<u32>(list), lengthOf(list), homeTag + tagFor(0, c - 1)) && !flushClass(t, c)) return false;
   }
   return true;
 }
@@ -336,5 +330,11 @@ export function drainNode(t: usize, node: u32): bool {
 
 /** Drains the nodes that do not exist any more: nobody refills there. */
 export function drainVanished(t: usize): void {
-  for (let node = theHeap().nodes; node < MAX_NODES; ++node) if (!drainNode(t, node)) return;
+  drainNodes(t, theHeap().nodes);
+}
+
+/** Drains all nodes from `first` on. False if a lock is out of reach. */
+export function drainNodes(t: usize, first: u32): bool {
+  for (let node = first; node < MAX_NODES; ++node) if (!drainNode(t, node)) return false;
+  return true;
 }

@@ -140,9 +140,9 @@ describe("resizing", () => {
     expect<usize>(malloc_usable_size(block)).toBe(37 * PAGE_SIZE);
     expect<u64>(sum(block, 100_000)).toBe(0x77 * 100_000);
     expectOnly([block]);
-    expect<usize>(realloc(block, 50_000)).toBe(block);
-    expect<usize>(malloc_usable_size(block)).toBe(7 * PAGE_SIZE);
-    expect<usize>(realloc(block, 50_001)).toBe(block);
+    expect<usize>(realloc(block, 70_000)).toBe(block);
+    expect<usize>(malloc_usable_size(block)).toBe(9 * PAGE_SIZE);
+    expect<usize>(realloc(block, 70_001)).toBe(block);
     expectOnly([block]);
     free(block);
     expectEmpty();

@@ -292,7 +292,7 @@ describe("a batch out of the transfer cache", () => {
     fresh(1);
     const c = classOf(64);
     const blocks: usize[] = [];
-    for (let i = 0; i < 4000; ++i) blocks.push(malloc(64));
+    for (let i = 0; i < 30_000; ++i) blocks.push(malloc(64));
     while (blocks.length) free(blocks.pop());
     const central = centralOf(0, c);
     expect<u32>(changetype<Central>(central).transferHead).not.toBe(0);

@@ -156,7 +156,7 @@ describe("span headers", () => {
     fresh();
     expect<usize>(nextHeader(0)).toBe(0);
     const blocks: usize[] = [malloc(8)]; // a long one
-    for (let i = 0; i < 200; ++i) blocks.push(malloc(i & 1 ? 33_000 : MAX_SMALL)); // and more than a page of short ones
+    for (let i = 0; i < 200; ++i) blocks.push(malloc(i & 1 ? 70_000 : MAX_SMALL)); // and more than a page of short ones
     const seen = new Set<usize>();
     let inUse = 0;
     for (let at = nextHeader(0); at; at = nextHeader(at)) {

@@ -24,6 +24,7 @@ import {
   nodeOfPage,
   pageOf,
   setEntry,
+  setFlags,
   setTag,
   tagFor,
   tagOf,
@@ -255,6 +256,49 @@ describe("pages", () => {
     expect<u32>(nodeOfPage(page)).toBe(1);
     expect<bool>(memory.size() > size).toBe(true);
     fileFree(page, 9);
+    expectSound();
+  });
+
+  it("of a span are fresh if nobody has touched them, wherever it begins and ends", () => {
+    fresh();
+    makeHeaders();
+    const ROOM: u32 = 60;
+    const run = takePages(0, ROOM, false);
+    for (let pages: u32 = 1; pages < 40; ++pages) {
+      const start = run + 1 + (pages % 9);
+      for (let i = run; i < run + ROOM; ++i) setFlags(i, (i * 7 + pages) % 3 == 0 ? PAGE_OWNED | PAGE_TOUCHED : PAGE_OWNED);
+      const span = makeSpan(start, pages, LARGE, 0);
+      for (let i = run; i < run + ROOM; ++i) {
+        const used: u32 = (i * 7 + pages) % 3 == 0 ? PAGE_OWNED | PAGE_TOUCHED : PAGE_OWNED;
+        const isIn = i >= start && i < start + pages;
+        const wanted: u32 = !isIn || used != PAGE_OWNED ? used : PAGE_OWNED | PAGE_TOUCHED | PAGE_FRESH;
+        check(flagsOf(i) == wanted, "other flags");
+      }
+      releaseSpan(span);
+      takePages(0, pages, false);
+    }
+  });
+
+  it("where most of the heap was one block are left to one as large, if there is more to be had", () => {
+    freshGrowing();
+    releaseSpan(largeSpanOf(1000));
+    const owned = theHeap().ownedPages;
+    for (let i = 0; i < 40; ++i) check(largeSpanOf(2) != 0, "no span");
+    expect<bool>(theHeap().ownedPages > owned).toBe(true);
+    expect<bool>(theHeap().ownedPages - owned < 300).toBe(true); // by what was wanted, not by a giant
+    const grown = theHeap().ownedPages;
+    check(largeSpanOf(1000) != 0, "no giant");
+    expect<u32>(theHeap().ownedPages).toBe(grown);
+    expectSound();
+  });
+
+  it("are taken from that run all the same where the memory cannot grow", () => {
+    fresh();
+    const pages = theHeap().freePages - 20;
+    releaseSpan(largeSpanOf(pages));
+    const owned = theHeap().ownedPages;
+    for (let i = 0; i < 40; ++i) expect<bool>(largeSpanOf(2) != 0).toBe(true);
+    expect<u32>(theHeap().ownedPages).toBe(owned);
     expectSound();
   });
 

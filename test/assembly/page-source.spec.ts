@@ -29,7 +29,7 @@ describe("page source", () => {
   it("uses the range it was given before it grows the memory", () => {
     freshGrowing();
     const before = memory.size();
-    free(malloc(40_000));
+    free(malloc(80_000));
     expect<i32>(memory.size()).toBe(before);
     expectSound();
   });
@@ -212,7 +212,7 @@ describe("the end of the memory", () => {
     const blocks = new StaticArray<usize>(100);
     let count = 0;
     let highest: usize = 0;
-    for (let size: usize = 1 << 30; size >= 40_000; size >>= 1) {
+    for (let size: usize = 1 << 30; size >= 80_000; size >>= 1) {
       for (let block = malloc(size); block != 0; block = malloc(size)) {
         blocks[count++] = block;
         highest = max<usize>(highest, block);

@@ -60,7 +60,7 @@ describe("policy", () => {
       expect<i32>(threadNode()).toBe(node);
       expect<i32>(setPolicy(node & 1 ? POLICY_LOCAL : POLICY_DEFAULT, 0)).toBe(0);
       expect<u32>(nodesOf(100, 50)).toBe(1 << node);
-      expect<u32>(nodesOf(40_000, 3)).toBe(1 << node);
+      expect<u32>(nodesOf(80_000, 3)).toBe(1 << node);
     }
     expectOnly([]);
   });
@@ -69,9 +69,9 @@ describe("policy", () => {
     freshSpread();
     expect<i32>(setPolicy(POLICY_PREFERRED, 1 << 2)).toBe(0);
     expect<u32>(nodesOf(100, 50)).toBe(1 << 2);
-    expect<u32>(nodesOf(40_000, 3)).toBe(1 << 2);
+    expect<u32>(nodesOf(80_000, 3)).toBe(1 << 2);
     const blocks: usize[] = [];
-    for (let i = 0; i < 40; ++i) blocks.push(malloc(40_000));
+    for (let i = 0; i < 40; ++i) blocks.push(malloc(80_000));
     let elsewhere: u32 = 0;
     for (let i = 0; i < 40; ++i) elsewhere |= 1 << nodeOf(blocks[i]);
     expect<u32>(elsewhere & ~(1 << 2)).not.toBe(0);

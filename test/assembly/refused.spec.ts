@@ -84,7 +84,7 @@ describe("an instance that is nobody's", () => {
 
   it("changes neither topology nor blocks", () => {
     fresh();
-    const block = malloc(50_000);
+    const block = malloc(90_000);
     expect<i32>(detach()).toBe(0);
     const before = theHeap().epoch;
     expect<i32>(setNodes(2)).toBe(EINVAL);

@@ -73,12 +73,12 @@ describe("spans of a class", () => {
     }
   });
 
-  it("move at most 16 KiB or one block between tiers at a time", () => {
+  it("move at most 64 KiB or four blocks between tiers at a time", () => {
     fresh();
     for (let c: u32 = 1; c < CLASSES; ++c) {
       const info = classInfo(c);
       check(info.batch > 0, "no blocks");
-      check(info.batch == 1 || info.batch * info.size <= 2 * PAGE_SIZE, "too many");
+      check(info.batch == 4 || info.batch * info.size <= 8 * PAGE_SIZE, "too many");
       check(c == 1 || info.batch <= classInfo(c - 1).batch, "more than of the class below");
     }
   });

@@ -23,6 +23,7 @@ import {
   expectOnly,
   expectSound,
   fresh,
+  freshGrowing,
   freshSpread,
 } from "./rig";
 
@@ -43,9 +44,9 @@ function weigh(limits: bool): u32 {
   return bytes;
 }
 
-/** A 32nd of what the heap owns: what all caches together may hold. */
+/** A quarter of what the heap owns, and 128 KiB: what all caches together may hold. */
 function share(): u32 {
-  return (theHeap().ownedPages << PAGE_SHIFT) / 32;
+  return (theHeap().ownedPages << PAGE_SHIFT) / 4 + 128 * 1024;
 }
 
 function allocate(size: usize, count: i32): usize[] {
@@ -89,7 +90,7 @@ describe("a cache list", () => {
 });
 
 describe("limits", () => {
-  it("start at 0 and double up to a batch, then grow by batches", () => {
+  it("start at 0 and double until they are a batch, then grow by batches; half of them comes", () => {
     fresh();
     const c = classOf(16);
     const batch: u32 = classInfo(c).batch;
@@ -101,19 +102,18 @@ describe("limits", () => {
       const refills = theThread().refills;
       while (theThread().refills == refills) blocks.push(malloc(16)); // to the next refill
       const limit = list.limit;
-      const step = before < batch ? min<u32>(max<u32>(1, before), batch - before) : batch;
-      expect<u32>(limit).toBe(before + step);
-      expect<u32>(cached(16) + 1).toBe(min<u32>(limit, batch)); // what came, less the block that was asked for
+      expect<u32>(limit).toBe(before + min<u32>(before + 1, batch));
+      expect<u32>(cached(16) + 1).toBe(min<u32>((limit >> 1) + 1, batch)); // what came, less the block that was asked for
       before = limit;
     }
     expectOnly(blocks);
   });
 
-  it("rise with frees that find their list full, and a batch goes back when they may not", () => {
+  it("rise with frees that find their list full, and half of it goes back when they may not", () => {
     fresh();
     const size: usize = 1024;
     const batch: u32 = classInfo(classOf(size)).batch;
-    const blocks = allocate(size, 500);
+    const blocks = allocate(size, 3000);
     let overflows = 0;
     while (blocks.length) {
       const limit = listOf(size).limit;
@@ -122,13 +122,13 @@ describe("limits", () => {
       if (cached(size) == before + 1) continue;
       ++overflows;
       check(before >= limit, "given back with room left");
-      check(cached(size) == before + 1 - min<u32>(before, batch), "not a batch");
+      check(cached(size) == before + 1 - min<u32>((before + 2) >> 1, batch), "not half, nor a batch");
     }
     expect<bool>(overflows > 3).toBe(true);
     expectOnly([]);
   });
 
-  it("all together stay within a 32nd of the heap", () => {
+  it("all together stay within a quarter of the heap", () => {
     fresh();
     for (let round = 0; round < 4; ++round) {
       for (let c: u32 = 1; c < CLASSES; ++c) {
@@ -159,8 +159,9 @@ describe("limits", () => {
   });
 
   it("of a class too large for the budget stay 0, and its blocks go back at once", () => {
-    fresh(1, BASE + 0x80000); // a budget of 16 KiB
-    const size: usize = 32768;
+    fresh(1, BASE + 0x80000);
+    for (let key: u32 = 1; key < 6; ++key) another(KEY + key, 0); // a budget of 43 KiB
+    const size: usize = 65536;
     const block = malloc(size);
     expect<u32>(listOf(size).limit).toBe(0);
     free(block);
@@ -171,7 +172,7 @@ describe("limits", () => {
 
 /** Slow paths of one class, while all others are idle. */
 function churn(): void {
-  freeAll(allocate(3000, 100));
+  freeAll(allocate(20_000, 100));
 }
 
 describe("scavenging", () => {
@@ -195,6 +196,29 @@ describe("scavenging", () => {
     expect<bool>(scavenges > 2).toBe(true); // by halves, not at a stroke
     expect<u32>(theThread().capacity).toBe(weigh(true));
     expectOnly([]);
+  });
+
+  it("comes with every growth of the heap, however few slow paths there were", () => {
+    freshGrowing();
+    freeAll(allocate(64, 1000));
+    const seen = theHeap().ownedPages;
+    const kept: usize[] = [];
+    let growths = 0;
+    for (let owned = seen; growths < 3;) {
+      kept.push(malloc(30_000));
+      growths += <i32>(theHeap().ownedPages != owned);
+      owned = theHeap().ownedPages;
+    }
+    const limit = listOf(64).limit;
+    const before = cached(64);
+    expect<bool>(before > 0).toBe(true);
+    while (listOf(64).limit == limit) {
+      kept.push(malloc(30_000));
+      check(theThread().ticks < 400, "not by the growth");
+    }
+    expect<u32>(listOf(64).limit).toBe(limit >> 1);
+    expect<bool>(cached(64) <= limit >> 1).toBe(true);
+    expectOnly(kept);
   });
 
   it("sends remote frees on that were too few to go by themselves", () => {
@@ -224,7 +248,7 @@ describe("a refill", () => {
   it("takes a batch from the transfer cache when it wants one", () => {
     fresh();
     const c = classOf(64);
-    freeAll(allocate(64, 4000)); // more than the budget
+    freeAll(allocate(64, 30_000)); // more than the budget
     const central = changetype<Central>(centralOf(0, c));
     expect<bool>(central.transferCount > 0).toBe(true);
     const kept: usize[] = [];
@@ -263,9 +287,9 @@ describe("a refill", () => {
     freshSpread();
     const a = theThread();
     expect<bool>(refill(thread, classOf(100))).toBe(true);
-    expect<u64>(a.remoteBlocks).toBe(0);
+    expect<u64>(a.localBlocks).toBe(a.refilledBlocks);
     const blocks = allocate(8000, 440);
-    expect<bool>(a.remoteBlocks > 0).toBe(true);
+    expect<bool>(a.localBlocks < a.refilledBlocks).toBe(true);
     expectOnly(blocks);
   });
 
@@ -350,7 +374,7 @@ describe("emptying", () => {
 
   it("leaves nothing in a transfer cache", () => {
     fresh();
-    freeAll(allocate(64, 4000)); // more than the budget
+    freeAll(allocate(64, 30_000)); // more than the budget
     const central = centralOf(0, classOf(64));
     expect<bool>(changetype<Central>(central).transferCount > 0).toBe(true);
     expect<bool>(emptyTransferCache(thread, central)).toBe(true);

@@ -229,10 +229,10 @@ describe("nodes that come and go", () => {
     rebindAll(3);
     expect<i32>(setNodes(2)).toBe(0);
     expect<usize>(malloc(5000)).toBe(0);
-    expect<usize>(malloc(50_000)).toBe(0);
+    expect<usize>(malloc(90_000)).toBe(0);
     rebindAll(1);
     expect<i32>(nodeOf(malloc(5000))).toBe(1);
-    expect<i32>(nodeOf(malloc(50_000))).toBe(1);
+    expect<i32>(nodeOf(malloc(90_000))).toBe(1);
     expectSound();
   });
 });
@@ -268,7 +268,7 @@ describe("rebind", () => {
   it("moves free, used and metadata pages; spans and counts follow", () => {
     fresh();
     const block = malloc(100);
-    const large = malloc(50_000);
+    const large = malloc(100_000);
     rebindAll(3);
     expect<i32>(nodeOf(BASE)).toBe(3);
     expect<i32>(nodeOf(block)).toBe(3);
@@ -358,8 +358,8 @@ describe("rebind", () => {
   it("empties a transfer cache whose spans move", () => {
     fresh(2);
     const blocks: usize[] = [];
-    for (let i = 0; i < 4000; ++i) blocks.push(malloc(64));
-    while (blocks.length > 10) free(blocks.shift());
+    for (let i = 0; i < 30_000; ++i) blocks.push(malloc(64));
+    while (blocks.length > 10) free(blocks.pop());
     const central = changetype<Central>(centralOf(0, classOf(64)));
     expect<bool>(central.transferCount > 0).toBe(true);
     rebindAll(1);

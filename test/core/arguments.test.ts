@@ -189,7 +189,7 @@ describe("the memory of another heap", () => {
     const memory = new WebAssembly.Memory({ initial: 1, maximum: 1024, shared: true });
     using one = await NumaHeap.create({ memory, maximumBytes: 2 ** 24 });
     using two = await NumaHeap.create({ memory: one.memory, maximumBytes: 2 ** 24 });
-    const blocks = Array.from({ length: 100 }, (_, i) => [one, two][i % 2]!.malloc(50_000));
+    const blocks = Array.from({ length: 100 }, (_, i) => [one, two][i % 2]!.malloc(90_000));
     expect(new Set(blocks).size).toBe(100);
     expect(one.walk({ live: blocks.filter((_, i) => i % 2 === 0) }).ok).toBe(true);
     expect(two.walk({ live: blocks.filter((_, i) => i % 2 === 1) }).ok).toBe(true);

@@ -49,22 +49,22 @@ export const paths = {
   },
   "large malloc and free": {
     calls: (a) => {
-      const blocks = many(3, () => a.malloc(40_000));
+      const blocks = many(3, () => a.malloc(73_000));
       a.free(blocks[1]);
       a.free(blocks[0]);
       a.free(blocks[2]);
     },
   },
   "large calloc": {
-    before: ({ victim: a }) => a.free(a.malloc(60_000)),
+    before: ({ victim: a }) => a.free(a.malloc(93_000)),
     calls: (a) => a.take("calloc", 2, 30_000),
   },
   "large realloc: longer, shorter, moved": {
-    before: ({ victim: a }) => [a.malloc(50_000), a.malloc(40_000)],
+    before: ({ victim: a }) => [a.malloc(83_000), a.malloc(73_000)],
     calls: (a, [, ptr]) => {
-      let p = a.realloc(ptr, 60_000);
-      p = a.realloc(p, 34_000);
-      a.malloc(40_000);
+      let p = a.realloc(ptr, 93_000);
+      p = a.realloc(p, 67_000);
+      a.malloc(73_000);
       p = a.realloc(p, 120_000);
       a.realloc(p, 100);
     },
@@ -73,7 +73,7 @@ export const paths = {
     before: ({ victim: a }) => a.malloc(100),
     calls: (a, ptr) => a.realloc(a.realloc(ptr, 3000), 40),
   },
-  "aligned beyond a page": { calls: (a) => a.take("memalign", 32768, 40_000) },
+  "aligned beyond a page": { calls: (a) => a.take("memalign", 32768, 73_000) },
   "growth of the memory": { calls: (a) => many(2, () => a.malloc(300_000)) },
   "interleaved large block": {
     before: ({ victim: a }) => a.call("setPolicy", 3, 3),
@@ -89,7 +89,7 @@ export const paths = {
   "rebind of everything": {
     before: ({ victim: a, survivor: b }) => {
       const blocks = many(60, (i) => (i % 2 ? a : b).malloc(i * 50));
-      many(3, () => a.malloc(40_000));
+      many(3, () => a.malloc(73_000));
       blocks.forEach((ptr, i) => i % 3 === 0 && a.free(ptr));
     },
     calls: (a) => a.call("rebind", FIRST_PAGE, ALL_PAGES, 1),
@@ -97,7 +97,7 @@ export const paths = {
   "rebind of a few pages of spans and runs": {
     before: ({ victim: a }) => {
       many(10, () => a.malloc(5000));
-      a.malloc(60_000);
+      a.malloc(93_000);
     },
     calls: (a) => {
       a.call("rebind", FIRST_PAGE + 8, 9, 1);
@@ -150,7 +150,7 @@ export const paths = {
     },
     alsoDead: [13],
   },
-  "frames claimed": { isGuest: true, calls: (a) => many(2, () => a.malloc(50_000)) },
+  "frames claimed": { isGuest: true, calls: (a) => many(2, () => a.malloc(83_000)) },
   "frames claimed on a node that has few together": {
     isGuest: true,
     before: ({ victim: a }) => a.call("rebind", FIRST_PAGE, ALL_PAGES, 0),
@@ -165,7 +165,7 @@ export const paths = {
   "frames released, but for a few, and claimed again": {
     isGuest: true,
     before: ({ victim: a }) => {
-      const blocks = many(4, () => a.malloc(60_000));
+      const blocks = many(4, () => a.malloc(93_000));
       a.free(blocks[1]);
       a.free(blocks[3]);
     },

@@ -140,7 +140,7 @@ export class Stage {
       if (!ptr) return `no memory for the survivor: errno ${survivor.raw.errno()}`;
       mine.push(ptr);
     }
-    const large = survivor.malloc(50_000);
+    const large = survivor.malloc(83_000);
     if (large) mine.push(large);
     const { problems, unaccounted } = this.inspector.walk({ live });
     if (problems.length || unaccounted.length) return `after going on: ${problems[0] ?? `${unaccounted.length} blocks lost`}`;

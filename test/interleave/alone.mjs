@@ -13,7 +13,7 @@ const secondLeaf = (free) => ({
   growth: 6,
   prepare(call, machine) {
     const freePages = () => machine.view.getUint32(BASE + structs.Heap.freePages.offset, true);
-    call(0, "malloc", 33000); // there are headers now
+    call(0, "malloc", 66000); // there are headers now
     for (let pages = 512; pages > 0; pages >>= 1) while (freePages() - free >= pages) call(0, "malloc", pages << c.PAGE_SHIFT);
   },
   threads: [{ vcpu: 0, mortal: true, steps: [malloc(70000)] }],
@@ -37,7 +37,7 @@ export const alone = {
     prepare(call, machine) {
       const field = (name) => machine.view.getUint32(BASE + structs.Heap[name].offset, true);
       const isRoom = () => field("metaEnd") - field("metaNext") >= c.THREAD_SIZE;
-      const block = call(0, "malloc", 33000);
+      const block = call(0, "malloc", 66000);
       let id = 1;
       const join = () => call(id, "attach", BASE, keyOf(id++), 0, 1);
       // A mutant may never see it filled.
@@ -79,7 +79,7 @@ export const alone = {
   "alone, long runs": {
     about: "large blocks are cut from a run of more than 64 pages",
     pages: 10,
-    threads: [{ vcpu: 0, mortal: true, steps: [malloc(33000), malloc(33000), freeOf(0)] }],
+    threads: [{ vcpu: 0, mortal: true, steps: [malloc(66000), malloc(66000), freeOf(0)] }],
   },
   "alone, a second leaf": {
     about: "a growth beyond what the first leaf covers, which makes the second of its own pages",
@@ -126,25 +126,25 @@ export const alone = {
       {
         vcpu: 0,
         mortal: true,
-        steps: [malloc(33000), ([block]) => ["realloc", block, 45000], ([, block]) => ["realloc", block, 34000], malloc(40000), freeOf(3)],
+        steps: [malloc(66000), ([block]) => ["realloc", block, 78000], ([, block]) => ["realloc", block, 67000], malloc(73000), freeOf(3)],
       },
     ],
   },
   "alone, a large block lengthened where it is": {
     about: "into free pages behind it",
-    pages: 3,
+    pages: 5,
     prepare(call) {
-      const [, low, high] = times(3, () => call(0, "malloc", 33000)); // behind the first there are headers
+      const [, low, high] = times(3, () => call(0, "malloc", 66000)); // behind the first there are headers
       call(0, "free", high);
       return low;
     },
-    threads: [{ vcpu: 0, mortal: true, steps: (block) => [["realloc", block, 45000], malloc(512), freeOf(0)] }],
+    threads: [{ vcpu: 0, mortal: true, steps: (block) => [["realloc", block, 78000], malloc(512), freeOf(0)] }],
   },
   "alone, rebind": {
     about: "spans with blocks, a large block and free pages change their node: all of them or, after a death, none",
     nodes: 3,
     prepare(call) {
-      [512, 33000, 4096].forEach((size) => call(0, "malloc", size));
+      [512, 66000, 4096].forEach((size) => call(0, "malloc", size));
       call(0, "rebind", FIRST_PAGE + 15, 1, 2); // a rebind before, to yet another node
     },
     threads: [{ vcpu: 0, mortal: true, steps: [["rebind", FIRST_PAGE, 15, 1]] }],

@@ -17,7 +17,6 @@ export function wrongCounters(machine, memory, base) {
     ["fetched", of(arenas, "numaHit", "numaMiss"), of(records, "refilledBlocks", "largeAllocations")],
     ["numaMiss and numaForeign", of(arenas, "numaMiss"), of(arenas, "numaForeign")],
     ["localNode", of(arenas, "localNode"), of(records, "localBlocks")],
-    ["otherNode", of(arenas, "otherNode"), of(records, "remoteBlocks")],
     ["records", view.getUint32(base + structs.Heap.records.offset, true), records.length],
   ];
   const wrong = equal.find(([, have, want]) => have !== want);

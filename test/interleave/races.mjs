@@ -101,17 +101,17 @@ const MEANT = [
     "free reads the tag of its page without a lock: a stale one sends the block a longer way home",
   ],
   [
-    /^tag\[\]: PlainLoad .*allOf \/ PlainStore .*setTags/,
+    /^tag\[\]: PlainLoad .*lastOf \/ PlainStore .*setTags/,
     "a list is looked over for blocks of other nodes without a lock: by a stale tag one that has just moved stays; a rebuild writes what stands there",
   ],
   [/^Heap\.epoch: PlainLoad .* in malloc \//, "malloc sees a new epoch at this call or at a later one"],
   [
-    /^Heap\.(ownedPages|freePages): PlainLoad .* in \S*(budget|hasTransferRoom|malloc_trim) /,
+    /^Heap\.(ownedPages|freePages): PlainLoad .* in \S*(budget|tick|hasTransferRoom|malloc_trim) /,
     "a bound on what may be cached, and trim's answer: any recent value will do",
   ],
   [/^Heap\.rebindPages: PlainLoad .* in reap /, "a reaper looks whether a rebind was left unfinished, and again under topologyLock if so"],
   [
-    /^(entry|flags)\[\]: PlainLoad .*page-map\/(entryOf|flagsOf) \/ PlainStore .*page-map\/set(Entry|Flags)/,
+    /^(entry|flags)\[\]: PlainLoad .*page-map\/(entryOf|flagsOf) \/ PlainStore .*(page-map\/set(Entry|Flags)|page-heap\/touch)/,
     "rebind looks for spans without a lock and checks what it finds under their locks; a rebuild after a death writes what stands there already",
   ],
   [

@@ -133,14 +133,14 @@ export const scenarios = {
   "page source": {
     about: "two threads grow the memory at once",
     growth: 4,
-    prepare: (call) => call(0, "malloc", 64000),
+    prepare: (call) => call(0, "malloc", 97000),
     threads: times(2, (i) => ({ vcpu: 0, mortal: i === 0, steps: [malloc(70000)] })),
     expect: allPagesKnown,
   },
   "page source, others grow too": {
     about: "the memory is grown by somebody else between the looks and the growth of a thread",
     growth: 6,
-    prepare: (call) => call(0, "malloc", 64000),
+    prepare: (call) => call(0, "malloc", 97000),
     threads: [
       { vcpu: 0, mortal: true, steps: [malloc(70000)] },
       {
@@ -156,7 +156,7 @@ export const scenarios = {
     about: "a heap that grows alone loses no page with a thread that dies while it grows",
     flags: c.HEAP_GROWS_ALONE,
     growth: 4,
-    prepare: (call) => call(0, "malloc", 64000),
+    prepare: (call) => call(0, "malloc", 97000),
     threads: [
       { vcpu: 0, mortal: true, steps: [malloc(70000)] },
       { vcpu: 0, steps: [malloc(70000)] },
@@ -167,16 +167,16 @@ export const scenarios = {
     about: "two threads want the last pages, and one of them must fail",
     mayFail: true,
     prepare: (call) => call(0, "malloc", 30000),
-    threads: times(2, (i) => ({ vcpu: 0, mortal: i === 0, steps: [malloc(50000)] })),
+    threads: times(2, (i) => ({ vcpu: 0, mortal: i === 0, steps: [malloc(83000)] })),
   },
   "page heap": {
     about: "large blocks beside each other freed and taken at once; there may be room for a third or not yet",
     mayFail: true,
-    prepare: (call) => [call(0, "malloc", 33000), call(0, "malloc", 33000)],
+    prepare: (call) => [call(0, "malloc", 66000), call(0, "malloc", 66000)],
     threads: [
       { vcpu: 0, mortal: true, steps: ([one]) => [freed(one)] },
       { vcpu: 0, steps: ([, two]) => [freed(two)] },
-      { vcpu: 0, mortal: true, steps: [malloc(33000)] },
+      { vcpu: 0, mortal: true, steps: [malloc(66000)] },
     ],
   },
   "a limit for a node": {
@@ -194,28 +194,28 @@ export const scenarios = {
     nodes: 2,
     pages: 4,
     growth: 2,
-    prepare: (call) => [call(0, "malloc", 33000), call(1, "malloc", 33000)],
+    prepare: (call) => [call(0, "malloc", 66000), call(1, "malloc", 66000)],
     threads: [
-      { vcpu: 0, mortal: true, steps: [["mallocOnNode", 33000, 1]] },
-      { vcpu: 1, mortal: true, steps: ([, block]) => [malloc(33000), freed(block)] },
+      { vcpu: 0, mortal: true, steps: [["mallocOnNode", 66000, 1]] },
+      { vcpu: 1, mortal: true, steps: ([, block]) => [malloc(66000), freed(block)] },
     ],
   },
   "frees put off": {
     about: "a thread that may not sleep frees large blocks while another has the page heap: it keeps them until it trims",
     growth: 4,
-    prepare: (call) => times(2, () => call(0, "malloc", 33000)),
+    prepare: (call) => times(2, () => call(0, "malloc", 66000)),
     threads: [
       { vcpu: 0, flags: 0, mortal: true, steps: ([one, two]) => [freed(one), freed(two), ["malloc_trim", 0]] },
-      { vcpu: 0, steps: [malloc(33000)] },
+      { vcpu: 0, steps: [malloc(66000)] },
     ],
   },
   "realloc in place": {
     about: "a block grows into the pages another thread wants",
     growth: 4,
-    prepare: (call) => call(0, "malloc", 33000),
+    prepare: (call) => call(0, "malloc", 66000),
     threads: [
-      { vcpu: 0, mortal: true, steps: (block) => [["realloc", block, 45000], ([moved]) => ["realloc", moved, 34000]] },
-      { vcpu: 0, steps: [malloc(33000)] },
+      { vcpu: 0, mortal: true, steps: (block) => [["realloc", block, 78000], ([moved]) => ["realloc", moved, 67000]] },
+      { vcpu: 0, steps: [malloc(66000)] },
     ],
   },
   trim: {
@@ -293,10 +293,10 @@ export const scenarios = {
   "rebind against a large free": {
     about: "a large block changes its node while it is freed, and its header may serve another",
     nodes: 2,
-    prepare: (call) => call(0, "malloc", 33000),
+    prepare: (call) => call(0, "malloc", 66000),
     threads: [
-      { vcpu: 0, mortal: true, steps: (block) => [["rebind", pageOf(block), 5, 1]] },
-      { vcpu: 0, mortal: true, steps: (block) => [freed(block), malloc(33000)] },
+      { vcpu: 0, mortal: true, steps: (block) => [["rebind", pageOf(block), 9, 1]] },
+      { vcpu: 0, mortal: true, steps: (block) => [freed(block), malloc(66000)] },
     ],
     expect: (machine) => (machine.deaths.length ? null : misplaced(machine, machine.threads[1].results[1])),
   },
@@ -305,7 +305,7 @@ export const scenarios = {
     nodes: 2,
     threads: [
       { vcpu: 0, mortal: true, steps: [["rebind", FIRST_PAGE + 8, 4, 1]] },
-      { vcpu: 0, mortal: true, steps: [malloc(33000)] },
+      { vcpu: 0, mortal: true, steps: [malloc(66000)] },
     ],
   },
   adoption: {
@@ -423,17 +423,17 @@ export const mixes = {
     nodes: 2,
     pages: 4,
     growth: 4,
-    prepare: (call) => times(6, (i) => call(i % 3, "malloc", [512, 16384, 4096, 33000, 64, 8192][i])),
+    prepare: (call) => times(6, (i) => call(i % 3, "malloc", [512, 16384, 4096, 66000, 64, 8192][i])),
     threads: [
       {
         vcpu: 0,
         mortal: true,
-        steps: (blocks) => [malloc(512), freed(blocks[1]), malloc(16384), freeOf(0), ["malloc_trim", 0], malloc(40000), freeOf(2)],
+        steps: (blocks) => [malloc(512), freed(blocks[1]), malloc(16384), freeOf(0), ["malloc_trim", 0], malloc(73000), freeOf(2)],
       },
       {
         vcpu: 1,
         mortal: true,
-        steps: (blocks) => [malloc(4096), freed(blocks[3]), malloc(64), freeOf(0), ["realloc", blocks[4], 9000], malloc(33000)],
+        steps: (blocks) => [malloc(4096), freed(blocks[3]), malloc(64), freeOf(0), ["realloc", blocks[4], 9000], malloc(66000)],
       },
       {
         vcpu: 2,

@@ -40,12 +40,16 @@ export function nodeInLabel(machine, block) {
   return (word(header) >> 8) & 0xff;
 }
 
-/** What is wrong with where the label of the large block says it lies. */
+/** What is wrong with where the label of the large block says it lies: on the node that most of its pages are of. */
 export function misplaced(machine, block) {
-  const leaf = machine.view.getUint32(BASE + c.ROOT, true);
-  const node = machine.view.getUint8(leaf + c.LEAF_NODES + pageOf(block));
+  const word = (at) => machine.view.getUint32(at, true);
+  const leaf = word(BASE + c.ROOT);
+  const pages = word(word(leaf + c.LEAF_ENTRIES + 4 * pageOf(block)) + structs.Span.pages.offset);
+  const nodes = times(pages, (i) => machine.view.getUint8(leaf + c.LEAF_NODES + pageOf(block) + i));
   const label = nodeInLabel(machine, block);
-  return label === node ? null : `block ${block} lies on node ${node}, its label says ${label}`;
+  return 2 * nodes.filter((node) => node === label).length > pages
+    ? null
+    : `pages of block ${block} lie on nodes ${nodes}, its label says ${label}`;
 }
 
 /** For the end of a scenario in which no lock was out of reach: names a small span that has no block outside. */
@@ -72,21 +76,23 @@ function cacheOf(machine, slot, size) {
   return { length: word(head + structs.CachedBlock.depth.offset), limit: word(list + structs.CacheList.limit.offset) };
 }
 
-/** Thread `id`'s list for `size` holds a batch and may not grow, since others have used the budget up; returns a block it holds beside. */
+/** Thread `id`'s list for `size` holds two batches and may not grow, since others have used the budget up; returns a block it holds beside. */
 export function fill(call, machine, id, size, batch) {
-  const blocks = times(3 * batch, () => call(id, "malloc", size));
-  while (cacheOf(machine, id, size).limit < batch && blocks.length > 1) call(id, "free", blocks.pop());
+  const blocks = times(2 * batch, () => call(id, "malloc", size));
   for (let other = 2048; other >= 16; other >>= 1) {
-    const some = times(40, () => call(id, "malloc", other));
-    some.forEach((block) => call(id, "free", block));
-    some.forEach(() => call(id, "malloc", other));
+    // From refill to refill, as long as they raise the limit.
+    for (let limit = -1; cacheOf(machine, id, other).limit > limit;) {
+      limit = cacheOf(machine, id, other).limit;
+      times(cacheOf(machine, id, other).length + 1, () => call(id, "malloc", other));
+    }
   }
+  blocks.push(...times(4 * batch, () => call(id, "malloc", size)));
   while (cacheOf(machine, id, size).length < cacheOf(machine, id, size).limit && blocks.length > 1) call(id, "free", blocks.pop());
   return blocks.pop();
 }
 
 /** Thread `id`'s list for `size` is empty and may be refilled with a whole batch. */
 export function drain(call, machine, id, size, batch) {
-  for (let i = 0; i < 8 * batch && !(cacheOf(machine, id, size).length === 0 && cacheOf(machine, id, size).limit >= batch); ++i)
+  for (let i = 0; i < 16 * batch && !(cacheOf(machine, id, size).length === 0 && cacheOf(machine, id, size).limit >= 2 * batch); ++i)
     call(id, "malloc", size);
 }

@@ -64,7 +64,7 @@ test.each(["xen", "kvm"] as const)("%s: the kernel and everybody else go on, and
   // Whoever was told nothing any more is no problem but a note.
   const notes = (await vm.guest.problems()).map(({ message }) => message).filter((message) => !/hears no more of changes/.test(message));
   expect(notes).toEqual([]);
-  const last = heap.malloc(50_000);
+  const last = heap.malloc(90_000);
   expect(heap.walk({ live: [last] })).toEqual({ ok: true, problems: [], unaccounted: [] });
 });
 

@@ -29,9 +29,10 @@ export function used(): Used {
   };
   for (let i = 0; i < 3000; ++i) take(random(2) ? a : b, random(40) ? random(600) : random(100_000));
   for (const at of [...live]) if (random(2)) give(random(2) ? a : b, at);
-  const filled = Array.from({ length: 2000 }, () => take(a, 8));
-  for (const at of filled.slice(0, 1000)) give(a, at);
-  for (const at of filled.slice(1000, 1010)) give(b, at);
+  // More than a cache may hold.
+  const filled = Array.from({ length: 20_000 }, () => take(a, 80));
+  for (const at of filled.slice(1000)) give(a, at);
+  for (const at of filled.slice(0, 10)) give(b, at);
   const small = take(a, 100);
   const large = take(a, 200_000);
   give(c, take(c, 8));

@@ -1,0 +1,66 @@
+// What a round measures, and in which order: cell by cell, and within a cell allocator after allocator, the other way round and beginning
+// elsewhere in the next round, so that whatever else the machine does falls on all of them.
+import { CELLS } from "./cells.mjs";
+import { TRACES } from "./traces.mjs";
+
+/** Cells that are measured called across modules, too; in the others whatever can be merged is merged. */
+const CROSS = "abcds";
+
+/** Cells in which nothing lives until the bump pointer comes round. */
+const BUMP = "ab";
+
+/** Rivals for one thread where they have a build of their own for it, and for many threads only those that stand it. */
+function serves(subject, threads, subjects) {
+  if (subject.kind !== "rival") return true;
+  if (threads > 1) return subject.threads === "many";
+  return subject.threads === "one" || !subjects.some(({ id, threads: many }) => many === "one" && subject.id.startsWith(id));
+}
+
+function measured(cell, subject, threads, subjects) {
+  if (subject.kind === "floor") return cell.floor === true && (subject.lists || BUMP.includes(cell.letter));
+  if (!serves(subject, threads, subjects)) return false;
+  return (cell.needs ?? []).every((name) => !subject.lacks?.includes(name));
+}
+
+const buildsOf = (cell, subject) => {
+  if (cell.fromJavaScript || cell.coldStart || !subject.modules.merged) return ["cross"];
+  return CROSS.includes(cell.letter) ? ["merged", "cross"] : ["merged"];
+};
+
+/** Every other round in reverse, and each round beginning one further on. */
+function turned(list, round) {
+  const from = round % Math.max(1, list.length);
+  const rotated = [...list.slice(from), ...list.slice(0, from)];
+  return round & 1 ? rotated.reverse() : rotated;
+}
+
+/** Cells as `only` names them: letters, or letters with a count of threads. All, without it. */
+export function cellsWanted(only) {
+  const wanted = CELLS.flatMap((cell) => cell.threads.map((threads) => ({ cell, threads, id: `${cell.letter}${threads}` })));
+  if (!only) return wanted;
+  const known = new Set(wanted.flatMap(({ cell, id }) => [cell.letter, id]));
+  for (const name of only)
+    if (!known.has(name)) throw new RangeError(`--only ${name}: there is no such cell; they are ${wanted.map(({ id }) => id).join(" ")}`);
+  return wanted.filter(({ cell, id }) => only.includes(cell.letter) || only.includes(id));
+}
+
+/** What a cell is measured with, one after the other. */
+export const partsOf = (cell, traces) => (cell.traces ? traces : (cell.parts ?? [undefined]));
+
+/** Tasks of one round for bench/suite/runner.mjs. */
+export function planOf(round, { subjects, cells, cores, warmUpMs, ms, traces = TRACES }) {
+  const tasks = [];
+  for (const { cell, threads, id } of cells) {
+    const entries = subjects
+      .filter((subject) => measured(cell, subject, threads, subjects))
+      .flatMap((subject) => buildsOf(cell, subject).map((build) => ({ subject, build })));
+    const common = { cell: id, letter: cell.letter, threads, alone: threads <= cores, warmUpMs, ms };
+    const is = cell.traces ? "replay" : cell.coldStart ? "coldStart" : "measure";
+    for (const part of partsOf(cell, traces)) {
+      for (const { subject, build } of turned(entries, round)) {
+        tasks.push({ ...common, id: tasks.length, is, part, subject, build });
+      }
+    }
+  }
+  return tasks;
+}

@@ -1,0 +1,81 @@
+// What is measured: numaheap, its floors and its rivals, each with the modules that its threads instantiate.
+import { execFileSync } from "node:child_process";
+import { createHash } from "node:crypto";
+import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
+import { fileURLToPath } from "node:url";
+import { RIVALS } from "../rivals/catalogue.mjs";
+import { fileOf, installed } from "../rivals/installed.mjs";
+import { merged } from "../rivals/merge.mjs";
+import { driverModule } from "./driver.mjs";
+
+const root = fileURLToPath(new URL("../../", import.meta.url));
+const out = `${root}build/bench/`;
+const REGION_PAGES = 1024;
+
+const OURS = { threads: "many", shared: true, merged: true, region: "low", maximumPages: 16384 };
+const NUMAHEAP = { ...OURS, id: "numaheap", title: "numaheap", kind: "numaheap", initialPages: REGION_PAGES + 1 };
+const FLOORS = [
+  { ...OURS, id: "lists", title: "bare free lists", kind: "floor", lists: true, initialPages: REGION_PAGES + 513 },
+  { ...OURS, id: "bump", title: "bump pointer", kind: "floor", lists: false, initialPages: REGION_PAGES + 513 },
+];
+
+/** An AssemblyScript module of this project, compiled for speed and with the names of its functions. */
+function compiled(tree, entry, name) {
+  const path = `${out}${name}.wasm`;
+  const options = ["--target", "fast", "--debug", "--outFile", path, "--transform", "./assembly/no-inline.mjs"];
+  execFileSync(process.execPath, ["node_modules/assemblyscript/bin/asc.js", entry, ...options], {
+    cwd: tree,
+    stdio: ["ignore", "inherit", "ignore"],
+  });
+  return path;
+}
+
+/** The driver merged with an allocator, made anew where either has changed. */
+function mergedModule(driver, heap, id) {
+  const bytes = [driver, heap].map((path) => readFileSync(path));
+  const hash = createHash("sha256");
+  for (const part of [...bytes, readFileSync(new URL("../rivals/merge.mjs", import.meta.url))]) hash.update(part);
+  const path = `${out}merged-${id}-${hash.digest("hex").slice(0, 16)}.wasm`;
+  if (!existsSync(path)) writeFileSync(path, merged(...bytes));
+  return path;
+}
+
+/** numaheap as a tree has built it: `dist/` holds what a program imports, and what is linked is compiled for speed. */
+export async function numaheapOf(tree, id = "numaheap") {
+  const driver = await driverModule({ shared: true, floor: false });
+  const linked = mergedModule(driver, compiled(tree, "assembly/index.ts", id), id);
+  const modules = { driver, heap: `${tree}dist/heap.wasm`, create: `${tree}dist/create.wasm`, merged: linked };
+  return { ...NUMAHEAP, id, modules, version: JSON.parse(readFileSync(`${tree}package.json`, "utf8")).version };
+}
+
+async function floors() {
+  const heap = compiled(root, "bench/drivers/floor.ts", "floor");
+  return Promise.all(
+    FLOORS.map(async (floor) => {
+      const driver = await driverModule({ shared: true, floor: floor.lists });
+      return { ...floor, modules: { driver, heap, merged: mergedModule(driver, heap, floor.id) } };
+    }),
+  );
+}
+
+async function rival(entry) {
+  const heap = fileOf(entry.id);
+  const driver = await driverModule({ shared: entry.shared, floor: false });
+  return { ...entry, kind: "rival", modules: { driver, heap, ...(entry.merged && { merged: mergedModule(driver, heap, entry.id) }) } };
+}
+
+/**
+ * All of them, built: { subjects, missing }, where `missing` are the rivals that are not there.
+ * @param onProgress told of each before it is built
+ */
+export async function buildSubjects({ onProgress = () => {} } = {}) {
+  mkdirSync(out, { recursive: true });
+  onProgress("numaheap");
+  const subjects = [await numaheapOf(root), ...(await floors())];
+  const there = installed();
+  for (const entry of there) {
+    onProgress(entry.id);
+    subjects.push(await rival(entry));
+  }
+  return { subjects, missing: RIVALS.filter(({ id }) => !there.some((entry) => entry.id === id)) };
+}

@@ -7,11 +7,12 @@ import { LiveLine } from "../dist/cli/progress.js";
 import { buildNpmRivals } from "./rivals/npm.mjs";
 import { compareRevisions } from "./suite/compare.mjs";
 import { engineOf } from "./suite/engines.mjs";
+import { buildNative, nativeRound } from "./suite/native.mjs";
 import { cellsWanted } from "./suite/plan.mjs";
 import * as plots from "./suite/plots.mjs";
-import { csvOf, footprintTableOf, lacking, legendOf, machine, tableOf } from "./suite/report.mjs";
+import { csvOf, footprintTableOf, lacking, legendOf, machine, nativeTableOf, tableOf } from "./suite/report.mjs";
 import { runRounds } from "./suite/rounds.mjs";
-import { cellsOf, footprintOf, partsMeasured } from "./suite/statistics.mjs";
+import { cellsOf, footprintOf, nativeOf, partsMeasured } from "./suite/statistics.mjs";
 import { buildSubjects } from "./suite/subjects.mjs";
 import { TRACES } from "./suite/traces.mjs";
 
@@ -60,16 +61,22 @@ async function main() {
 
   const cores = machine().processors;
   const start = performance.now();
-  const samples = await runRounds({ engine, subjects, cells, cores, traces, ...amount }, (round, done, of, { cell, subject }) => {
-    const share = (round + done / of) / amount.rounds;
-    const left = ((performance.now() - start) / share) * (1 - share);
-    const words = `round ${round + 1} of ${amount.rounds}, ${cell} ${subject}, ${Math.ceil(left / 1000)} s left`;
-    progress.show(
-      share,
-      (bar) => `${bar} ${words}`,
-      () => words,
-    );
-  });
+  const native = [];
+  const afterRound =
+    !options.compare && options.engine === "node" && buildNative() ? () => native.push(...nativeRound(cells, amount)) : undefined;
+  const samples = await runRounds(
+    { engine, subjects, cells, cores, traces, afterRound, ...amount },
+    (round, done, of, { cell, subject }) => {
+      const share = (round + done / of) / amount.rounds;
+      const left = ((performance.now() - start) / share) * (1 - share);
+      const words = `round ${round + 1} of ${amount.rounds}, ${cell} ${subject}, ${Math.ceil(left / 1000)} s left`;
+      progress.show(
+        share,
+        (bar) => `${bar} ${words}`,
+        () => words,
+      );
+    },
+  );
   progress.end();
 
   const figures = cellsOf(samples, { subjects, cells, rounds: amount.rounds, cores, traces });
@@ -82,6 +89,7 @@ async function main() {
     missing: missing.map(({ id }) => id),
     ...amount,
     footprint: footprintOf(parts),
+    native: nativeOf(native),
     cells: figures,
   };
   const whole = !options.only && !options.quick && !options.compare && !options.rounds;
@@ -89,7 +97,9 @@ async function main() {
   if (folder) await leave(folder, outcome, parts, subjects, options.engine);
   if (options.json) process.stdout.write(`${JSON.stringify(outcome)}\n`);
   else {
-    console.log(`${tableOf(figures, subjects)}\n${legendOf(figures)}\n${footprintTableOf(outcome.footprint, subjects)}`);
+    console.log(
+      `${tableOf(figures, subjects)}\n${legendOf(figures)}\n${footprintTableOf(outcome.footprint, subjects)}${nativeTableOf(figures, outcome.native)}`,
+    );
     console.log(
       `${outcome.machine.cpu}, ${outcome.machine.processors} processors; ${engine.name} ${version}; ${amount.rounds} rounds; * the faster one`,
     );

@@ -50,6 +50,20 @@ export function footprintTableOf(footprint, subjects) {
   return rows.length ? table(["traces", "committed / peak live bytes", "geometric mean", "most"], rows) : "";
 }
 
+/** numaheap in WebAssembly beside native programs with the same loops. */
+export function nativeTableOf(cells, native) {
+  const names = [...new Set(Object.values(native).flatMap((each) => Object.keys(each)))];
+  if (!names.length) return "";
+  const rows = cells
+    .filter(({ cell }) => native[cell])
+    .map(({ cell, numaheap }) => [
+      cell,
+      figure(numaheap),
+      ...names.map((name) => `${figure(native[cell][name])} (${times(numaheap / native[cell][name])})`),
+    ]);
+  return `\n${table(["cell", "numaheap, WebAssembly", ...names.map((name) => `native ${name}`)], rows)}`;
+}
+
 /** What the letters mean. */
 export function legendOf(cells) {
   const titles = new Map(cells.map(({ cell, title }) => [cell[0], title]));

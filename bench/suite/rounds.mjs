@@ -47,7 +47,7 @@ function figureOf(task, threads) {
 const crowded = (task, threads) => task.alone && threads.some(({ queued, ms }) => queued !== undefined && ms > 0 && queued / ms > 0.02);
 
 /**
- * @param options engine, subjects, cells, rounds, cores, warmUpMs, ms, nice
+ * @param options engine, subjects, cells, rounds, cores, warmUpMs, ms, nice, afterRound
  * @param onTask told of each task that is done: (round, number of tasks done, of how many, task)
  * @returns one entry a task and round: { cell, subject, build, part, round, value, error, crowded, committed, ... }
  */
@@ -66,6 +66,7 @@ export async function runRounds(options, onTask = () => {}) {
         samples.push({ cell, part, build, subject: subject.id, round, ...told });
         onTask(round, id + 1, plan.length, samples.at(-1));
       });
+      options.afterRound?.(round);
     }
   } finally {
     server.close();

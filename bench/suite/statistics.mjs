@@ -114,3 +114,13 @@ export function footprintOf(parts, least = 4 * 2 ** 20) {
     most: Math.max(...own.map(({ committed, peakLiveBytes }) => committed / peakLiveBytes)),
   }));
 }
+
+/** Of native programs: cell → allocator → nanoseconds a round. */
+export function nativeOf(samples) {
+  const cells = {};
+  for (const [key, own] of byKey(samples, ({ cell, subject }) => `${cell} ${subject}`)) {
+    const [cell, subject] = key.split(" ");
+    (cells[cell] ??= {})[subject] = median(own.map(({ value }) => value));
+  }
+  return cells;
+}

@@ -121,6 +121,7 @@ export function measure(cell, stage, sync, { part, warmUpMs, ms }) {
   }
   const step = stepOf(cell, stage, part, wrong);
   const phase = (length, least) => {
+    meet(sync, threads); // the consumers of the phase before have seen its end
     if (cell.roles && thread === 0) Atomics.store(sync, PRODUCING, threads >> 1);
     meet(sync, threads);
     return cell.roles ? duringRoles(length, cell.chunk, step, stage, sync) : during(length, cell.chunk, step, least);

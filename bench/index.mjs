@@ -26,7 +26,7 @@ const FEW_TRACES = ["redis", "node-workers", "jq-filter", "python-json"];
 const list = (text) => text.split(",");
 const program = new Command("npm run bench --")
   .description("Measures numaheap against other allocators for WebAssembly, side by side: cell by cell, with spread and ratios.")
-  .addOption(new Option("--quick", "fewer and shorter rounds, fewer traces: about a minute instead of five"))
+  .addOption(new Option("--quick", "fewer and shorter rounds, and fewer traces"))
   .addOption(new Option("--only <cells>", "some cells, such as a,c2,n1").argParser(list))
   .addOption(new Option("--engine <name>", "node, chromium, deno, bun, or node@24").default("node"))
   .addOption(new Option("--rounds <n>", "rounds, each in a process of its own").argParser(integer(1, 1000)))

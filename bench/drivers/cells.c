@@ -306,6 +306,14 @@ EXPORT(grow) u32 grow(Own *own, u32 rounds, Slot *slots) {
   return bad;
 }
 
+/** Gives the slot's block back, if it has one; whether that was not what it should be. */
+static inline u32 empty(Slot *slot) {
+  if (!slot->block) return 0;
+  u32 bad = *slot->block != mark(slot->block, slot->size);
+  heap_free(slot->block);
+  return bad;
+}
+
 // ---- j: aligned to 32, 64 or 128 bytes
 
 EXPORT(aligned) u32 aligned(Own *own, u32 rounds, Slot *slots, u32 count, u32 range) {
@@ -313,10 +321,7 @@ EXPORT(aligned) u32 aligned(Own *own, u32 rounds, Slot *slots, u32 count, u32 ra
   u32 random = own->random;
   for (u32 i = 0; i < rounds; ++i) {
     Slot *slot = slots + below(next(&random), count);
-    if (slot->block) {
-      bad += *slot->block != mark(slot->block, slot->size);
-      heap_free(slot->block);
-    }
+    bad += empty(slot);
     size_t alignment = (size_t)32 << below(random * 40503u, 3);
     // A multiple of the alignment, as C11 had it.
     size_t size = (8 + below(random * 2654435761u, range) + alignment - 1) & ~(alignment - 1);
@@ -336,10 +341,7 @@ EXPORT(large) u32 large(Own *own, u32 rounds, Slot *slots, u32 count) {
   u32 random = own->random;
   for (u32 i = 0; i < rounds; ++i) {
     Slot *slot = slots + below(next(&random), count);
-    if (slot->block) {
-      bad += *slot->block != mark(slot->block, slot->size);
-      heap_free(slot->block);
-    }
+    bad += empty(slot);
     size_t size = ((size_t)262144 << below(random * 2654435761u, 6)) + below(random * 40503u, 262144);
     word *block = heap_malloc(size);
     *block = mark(block, size);
@@ -357,10 +359,7 @@ EXPORT(zeroed) u32 zeroed(Own *own, u32 rounds, Slot *slots, u32 count) {
   u32 random = own->random;
   for (u32 i = 0; i < rounds; ++i) {
     Slot *slot = slots + below(next(&random), count);
-    if (slot->block) {
-      bad += *slot->block != mark(slot->block, slot->size);
-      heap_free(slot->block);
-    }
+    bad += empty(slot);
     size_t size = (16u << below(random * 2654435761u, 10)) + below(random * 40503u, 16);
     word *block = heap_calloc(1, size);
     word *last = block + size / sizeof(word) - 1;

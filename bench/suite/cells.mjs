@@ -32,7 +32,7 @@ const slotted = (loop, count, ...rest) => ({
 
 /**
  * `threads`: on how many it is measured. `floor`: bare lists can do it. `chunk`: rounds between two looks at the clock. `warmUp`: rounds after
- * which all slots have been used. `parts`: what it is measured with, one after the other. `run` answers how often the driver found something wrong.
+ * which all slots have been used. `parts`: what it is measured with, one after the other. `needs`: what an allocator must have beside malloc and free. `run` answers how often the driver found something wrong.
  */
 export const CELLS = [
   {
@@ -130,6 +130,7 @@ export const CELLS = [
   },
   {
     letter: "j",
+    needs: ["aligned_alloc"],
     title: "aligned to 32, 64 or 128 B, 8 B to 1 KiB, 1,000 live",
     threads: [1, 2],
     chunk: 2000,
@@ -145,7 +146,14 @@ export const CELLS = [
     fromJavaScript: true,
     chunk: 10_000,
   },
-  { letter: "n", title: "recorded programs, geometric mean over the traces", unit: "ns/event", threads: [1, 2], traces: true },
+  {
+    letter: "n",
+    needs: ["aligned_alloc"],
+    title: "recorded programs, geometric mean over the traces",
+    unit: "ns/event",
+    threads: [1, 2],
+    traces: true,
+  },
   { letter: "o", title: "cold start: from bytes to the first block", unit: "µs", threads: [1], coldStart: true },
   {
     letter: "p",

@@ -5,7 +5,7 @@ import { existsSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 
 const runner = fileURLToPath(new URL("./runner.mjs", import.meta.url));
-const MODULE_ERRORS = 2000;
+const LONGEST_ERROR = 2000;
 
 /** A command that runs a script; `npx` brings those that the npm registry has. */
 function command(file, args, version) {
@@ -17,11 +17,10 @@ function command(file, args, version) {
       child.on("error", reject);
       child.on("exit", (code) => (code === 0 ? resolve(said.trim().split("\n")[0]) : reject(new Error(`${file} ended with ${code}`))));
     });
-  const run = (url, { nice }) => {
-    const [first, rest] = nice ? ["nice", ["-n", "-10", file, ...args, runner, url]] : [file, [...args, runner, url]];
-    const child = spawn(first, rest, { stdio: ["ignore", "ignore", "pipe"] });
+  const run = (url) => {
+    const child = spawn(file, [...args, runner, url], { stdio: ["ignore", "ignore", "pipe"] });
     let errors = "";
-    child.stderr.on("data", (data) => (errors = (errors + data).slice(-MODULE_ERRORS)));
+    child.stderr.on("data", (data) => (errors = (errors + data).slice(-LONGEST_ERROR)));
     const ended = new Promise((resolve) => child.on("close", (code) => resolve(code === 0 ? undefined : `exit status ${code}: ${errors}`)));
     return { ended, kill: () => child.kill("SIGKILL") };
   };

@@ -19,7 +19,7 @@ function serves(subject, threads, subjects) {
 function measured(cell, subject, threads, subjects) {
   if (subject.kind === "floor") return cell.floor === true && (subject.lists || BUMP.includes(cell.letter));
   if (!serves(subject, threads, subjects)) return false;
-  return (cell.needs ?? []).every((name) => !subject.lacks?.includes(name));
+  return (cell.needs ?? []).every((name) => !subject.lacks.includes(name));
 }
 
 const buildsOf = (cell, subject) => {

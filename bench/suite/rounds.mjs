@@ -47,7 +47,7 @@ function figureOf(task, threads) {
 const crowded = (task, threads) => task.alone && threads.some(({ queued, ms }) => queued !== undefined && ms > 0 && queued / ms > 0.02);
 
 /**
- * @param options engine, subjects, cells, rounds, cores, warmUpMs, ms, nice, afterRound
+ * @param options engine, subjects, cells, rounds, cores, warmUpMs, ms, afterRound
  * @param onTask told of each task that is done: (round, number of tasks done, of how many, task)
  * @returns one entry a task and round: { cell, subject, build, part, round, value, error, crowded, committed, ... }
  */
@@ -74,7 +74,7 @@ export async function runRounds(options, onTask = () => {}) {
   return samples;
 }
 
-async function runRound(server, plan, { engine, nice }, hear) {
+async function runRound(server, plan, { engine }, hear) {
   let end;
   const finished = new Promise((resolve, reject) => (end = { resolve, reject }));
   server.begin(plan, (report) => {
@@ -82,7 +82,7 @@ async function runRound(server, plan, { engine, nice }, hear) {
     else if (report.failed) end.reject(new Error(report.failed));
     else hear(report);
   });
-  const run = engine.run(server.url, { nice });
+  const run = engine.run(server.url);
   run.ended.then((error) => end.reject(new Error(`the engine ended before its round did: ${error ?? "without a word"}`)));
   try {
     await finished;

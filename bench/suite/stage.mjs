@@ -92,7 +92,7 @@ export class Stage {
     this.heap = new WebAssembly.Instance(modules.merged ?? modules.heap, imports).exports;
     this.driver = this.heap;
     if (modules.driver) {
-      const heap = subject.kind === "rival" ? heapOf(this.heap) : this.heap;
+      const heap = { ...heapOf(this.heap), ...this.heap };
       this.driver = new WebAssembly.Instance(modules.driver, { env: { memory }, heap, clock }).exports;
     }
     const made = performance.now() - begin;

@@ -12,7 +12,7 @@ const root = fileURLToPath(new URL("../../", import.meta.url));
 const out = `${root}build/bench/`;
 const REGION_PAGES = 1024;
 
-const OURS = { threads: "many", shared: true, merged: true, region: "low", maximumPages: 16384 };
+const OURS = { lacks: [], threads: "many", shared: true, merged: true, region: "low", maximumPages: 16384 };
 const NUMAHEAP = { ...OURS, id: "numaheap", title: "numaheap", kind: "numaheap", initialPages: REGION_PAGES + 1 };
 const FLOORS = [
   { ...OURS, id: "lists", title: "bare free lists", kind: "floor", lists: true, initialPages: REGION_PAGES + 513 },
@@ -61,7 +61,14 @@ async function floors() {
 async function rival(entry) {
   const heap = fileOf(entry.id);
   const driver = await driverModule({ shared: entry.shared, floor: false });
-  return { ...entry, kind: "rival", modules: { driver, heap, ...(entry.merged && { merged: mergedModule(driver, heap, entry.id) }) } };
+  const has = WebAssembly.Module.exports(new WebAssembly.Module(readFileSync(heap))).map(({ name }) => name);
+  const lacks = ["calloc", "realloc", "aligned_alloc"].filter((name) => !has.includes(name) && entry.region !== "malloc");
+  return {
+    ...entry,
+    lacks,
+    kind: "rival",
+    modules: { driver, heap, ...(entry.merged && { merged: mergedModule(driver, heap, entry.id) }) },
+  };
 }
 
 /**

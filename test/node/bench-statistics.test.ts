@@ -21,11 +21,11 @@ interface Sample {
 }
 
 const subjects = [
-  { id: "numaheap", title: "numaheap", kind: "numaheap", modules: { merged: "m" } },
+  { id: "numaheap", title: "numaheap", kind: "numaheap", lacks: [], modules: { merged: "m" } },
   { id: "lists", title: "bare free lists", kind: "floor", lists: true, modules: { merged: "m" } },
-  { id: "fast", title: "Fast", kind: "rival", from: "npm", threads: "one", modules: { merged: "m" } },
-  { id: "slow", title: "Slow", kind: "rival", from: "npm", threads: "one", modules: {} },
-  { id: "slow-mt", title: "Slow, threads", kind: "rival", from: "debian", threads: "many", modules: { merged: "m" } },
+  { id: "fast", title: "Fast", kind: "rival", lacks: [], from: "npm", threads: "one", modules: { merged: "m" } },
+  { id: "slow", title: "Slow", kind: "rival", lacks: [], from: "npm", threads: "one", modules: {} },
+  { id: "slow-mt", title: "Slow, threads", kind: "rival", lacks: [], from: "debian", threads: "many", modules: { merged: "m" } },
 ];
 const of = (subject: string, values: (number | undefined)[], rest: Partial<Sample> = {}): Sample[] =>
   values.map((value, round) => ({ cell: "a1", subject, build: "merged", round, value, ...rest }));

@@ -37,7 +37,7 @@ export const alone = {
     prepare(call, machine) {
       const field = (name) => machine.view.getUint32(BASE + structs.Heap[name].offset, true);
       const isRoom = () => field("metaEnd") - field("metaNext") >= c.THREAD_SIZE;
-      const block = call(0, "malloc", 66000);
+      const block = call(0, "malloc", 24576); // a short run, which is cut from the low end
       let id = 1;
       const join = () => call(id, "attach", BASE, keyOf(id++), 0, 1);
       // A mutant may never see it filled.
@@ -45,6 +45,7 @@ export const alone = {
       do join();
       while (isRoom() && id < 9);
       call(0, "free", block);
+      call(0, "malloc_trim", 0);
     },
     threads: [
       idle(0),
@@ -63,6 +64,7 @@ export const alone = {
     prepare(call) {
       const blocks = times(6, () => call(0, "malloc", 4096)).sort((a, b) => a - b);
       blocks.forEach((block, i) => i % 2 || call(0, "free", block));
+      call(0, "malloc_trim", 0);
     },
     threads: [{ vcpu: 0, mortal: true, steps: [malloc(4096)] }],
   },
@@ -134,7 +136,7 @@ export const alone = {
     about: "into free pages behind it",
     pages: 5,
     prepare(call) {
-      const [, low, high] = times(3, () => call(0, "malloc", 66000)); // behind the first there are headers
+      const [, low, high] = times(3, () => call(0, "malloc", 66000)).sort((a, b) => a - b);
       call(0, "free", high);
       return low;
     },

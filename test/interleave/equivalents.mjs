@@ -35,7 +35,7 @@ const EQUIVALENT = [
     "only a waiter may write the word of a dead holder's lock meanwhile, to say that it waits: what is written says so in any case",
   ],
   [
-    /^swap i32\.(store offset=8|atomic\.store8 offset=6144) with the write after it in page-heap\/placePage #1/,
+    /^swap i32\.(store offset=8|atomic\.store8 offset=6144) with the write after it in page-heap\/placePage #1|^swap i32\.store offset=76 with the write after it in reap\/reap #1/,
     "counts of pages, under the page heap's lock: who takes that over counts again",
   ],
   [
@@ -59,7 +59,7 @@ const EQUIVALENT = [
     /^split i64\.atomic\.rmw\.and offset=5632 in reap\/freeSlot /,
     "nobody writes the word of a taken slot but its thread, or once that is dead its reaper",
   ],
-  [/^swap i32\.atomic\.store offset=20 with the write after it in thread-cache\/refillFrom /, "a statistic comes after the carry"],
+  [/^swap i32\.atomic\.store offset=20 with the write after it in thread-cache\/refill(From)? /, "a statistic comes after the carry"],
   [
     /^skip i32\.atomic\.store offset=20 in thread-cache\/returnCarry #1$/,
     "comes only to a carry that leads nowhere, which takes a program that writes to freed blocks",

@@ -166,11 +166,12 @@ export const scenarios = {
   "page source, exhausted": {
     about: "two threads want the last pages, and one of them must fail",
     mayFail: true,
-    prepare: (call) => call(0, "malloc", 30000),
-    threads: times(2, (i) => ({ vcpu: 0, mortal: i === 0, steps: [malloc(83000)] })),
+    prepare: (call) => call(0, "malloc", 16384),
+    threads: times(2, (i) => ({ vcpu: 0, mortal: i === 0, steps: [malloc(70000)] })),
   },
   "page heap": {
     about: "large blocks beside each other freed and taken at once; there may be room for a third or not yet",
+    pages: 3,
     mayFail: true,
     prepare: (call) => [call(0, "malloc", 66000), call(0, "malloc", 66000)],
     threads: [
@@ -202,6 +203,7 @@ export const scenarios = {
   },
   "frees put off": {
     about: "a thread that may not sleep frees large blocks while another has the page heap: it keeps them until it trims",
+    pages: 3,
     growth: 4,
     prepare: (call) => times(2, () => call(0, "malloc", 66000)),
     threads: [

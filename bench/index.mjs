@@ -10,9 +10,9 @@ import { engineOf } from "./suite/engines.mjs";
 import { buildNative, nativeRound } from "./suite/native.mjs";
 import { cellsWanted } from "./suite/plan.mjs";
 import * as plots from "./suite/plots.mjs";
-import { csvOf, footprintTableOf, lacking, legendOf, machine, nativeTableOf, tableOf } from "./suite/report.mjs";
+import { csvOf, footprintTableOf, lacking, legendOf, machine, nativeTableOf, numaWordsOf, tableOf } from "./suite/report.mjs";
 import { runRounds } from "./suite/rounds.mjs";
-import { cellsOf, footprintOf, nativeOf, partsMeasured } from "./suite/statistics.mjs";
+import { cellsOf, footprintOf, nativeOf, numaOf, partsMeasured, RATES } from "./suite/statistics.mjs";
 import { buildSubjects } from "./suite/subjects.mjs";
 import { TRACES } from "./suite/traces.mjs";
 
@@ -79,7 +79,8 @@ async function main() {
   );
   progress.end();
 
-  const figures = cellsOf(samples, { subjects, cells, rounds: amount.rounds, cores, traces });
+  const compared = [...subjects, ...RATES];
+  const figures = cellsOf(samples, { subjects: compared, cells, cores });
   const parts = partsMeasured(samples, cells);
   const versions = Object.fromEntries(subjects.map(({ id, version = "" }) => [id, version]));
   const outcome = {
@@ -90,23 +91,33 @@ async function main() {
     ...amount,
     footprint: footprintOf(parts),
     native: nativeOf(native),
+    numa: numaOf(samples),
     cells: figures,
   };
   const whole = !options.only && !options.quick && !options.compare && !options.rounds;
   const folder = options.out ?? (whole ? results : undefined);
-  if (folder) await leave(folder, outcome, parts, subjects, options.engine);
+  if (folder) await leave(folder, outcome, parts, compared, options.engine);
   if (options.json) process.stdout.write(`${JSON.stringify(outcome)}\n`);
   else {
     console.log(
-      `${tableOf(figures, subjects)}\n${legendOf(figures)}\n${footprintTableOf(outcome.footprint, subjects)}${nativeTableOf(figures, outcome.native)}`,
+      [
+        tableOf(figures, compared),
+        legendOf(figures),
+        numaWordsOf(outcome.numa),
+        footprintTableOf(outcome.footprint, subjects),
+        nativeTableOf(figures, outcome.native),
+      ].join("\n"),
     );
     console.log(
       `${outcome.machine.cpu}, ${outcome.machine.processors} processors; ${engine.name} ${version}; ${amount.rounds} rounds; * the faster one`,
     );
   }
   const lacks = options.only || options.compare ? [] : lacking(figures, { subjects, missing });
-  for (const { cell, errors = {} } of figures)
-    for (const [id, error] of Object.entries(errors)) console.error(`${cell} ${id}: ${error.split("\n")[0]}`);
+  for (const { cell, errors = {}, failed = {} } of figures)
+    for (const [id, error] of Object.entries(errors))
+      console.error(
+        `${cell} ${id}: ${error.split("\n")[0]}${failed[id] ? ` (${failed[id].join(", ")}; its figure is of the others)` : ""}`,
+      );
   if (lacks.length) throw new Error(`not measured: ${lacks.join(", ")}`);
 }
 

@@ -186,7 +186,9 @@ u32 handOnTimed(Own *own, u32 rounds, word **table, u32 count, size_t least, u32
 
 // ---- f: one thread takes, another gives back
 
-#define RING 1024
+#define RING 4096
+/** Blocks handed on at a time: a queue that moves with each block is a measure of the queue. */
+#define BATCH 64
 
 /** Ends in lines of their own; positions never wrap at RING, but by their type. */
 typedef struct {
@@ -197,23 +199,31 @@ typedef struct {
   word *blocks[RING];
 } Ring;
 
-/** Whoever finds the ring full or empty for long sleeps a little: there may be fewer processors than threads. */
-static NOINLINE void pauseNoInline(u32 *at, u32 value) { thread_pause(at, value); }
-
 #define SPINS 2000
+
+/** The word, once it is another. Whoever waits for long sleeps a little, `pauses` times at most: there may be fewer processors than threads. */
+static NOINLINE u32 awaitOtherNoInline(u32 *at, u32 value, u32 pauses) {
+  for (u32 spins = 0;;) {
+    u32 seen = __atomic_load_n(at, __ATOMIC_ACQUIRE);
+    if (seen != value) return seen;
+    if (++spins <= SPINS) continue;
+    if (pauses-- == 0) return value;
+    thread_pause(at, value);
+  }
+}
 
 EXPORT(produce) u32 produce(Own *own, u32 rounds, Ring *ring, size_t least, u32 range) {
   u32 random = own->random;
   u32 head = ring->head;
-  for (u32 i = 0; i < rounds; ++i) {
-    u32 spins = 0;
-    for (u32 tail; head - (tail = __atomic_load_n(&ring->tail, __ATOMIC_ACQUIRE)) == RING;)
-      if (++spins > SPINS) pauseNoInline(&ring->tail, tail);
-    size_t size = least + below(next(&random), range);
-    word *block = heap_malloc(size);
-    *block = mark(block, 0);
-    ring->blocks[head % RING] = block;
-    __atomic_store_n(&ring->head, ++head, __ATOMIC_RELEASE);
+  u32 tail = __atomic_load_n(&ring->tail, __ATOMIC_ACQUIRE);
+  for (u32 i = 0; i < rounds; i += BATCH) {
+    while (RING - (head - tail) < BATCH) tail = awaitOtherNoInline(&ring->tail, tail, 1000);
+    for (u32 k = 0; k < BATCH; ++k) {
+      word *block = heap_malloc(least + below(next(&random), range));
+      *block = mark(block, 0);
+      ring->blocks[head++ % RING] = block;
+    }
+    __atomic_store_n(&ring->head, head, __ATOMIC_RELEASE);
   }
   own->random = random;
   return 0;
@@ -223,18 +233,16 @@ EXPORT(produce) u32 produce(Own *own, u32 rounds, Ring *ring, size_t least, u32 
 EXPORT(consume) u32 consume(Own *own, u32 rounds, Ring *ring) {
   u32 tail = ring->tail;
   u32 i = 0;
-  for (; i < rounds; ++i) {
-    u32 spins = 0;
-    u32 pauses = 0;
-    for (u32 head; (head = __atomic_load_n(&ring->head, __ATOMIC_ACQUIRE)) == tail;) {
-      if (++spins <= SPINS) continue;
-      if (++pauses > 20) return i;
-      pauseNoInline(&ring->head, head);
+  while (i < rounds) {
+    u32 head = awaitOtherNoInline(&ring->head, tail, 20);
+    if (head == tail) return i;
+    for (u32 k = 0; k < BATCH; ++k) {
+      word *block = ring->blocks[tail++ % RING];
+      own->cursor += *block != mark(block, 0);
+      heap_free(block);
     }
-    word *block = ring->blocks[tail % RING];
-    __atomic_store_n(&ring->tail, ++tail, __ATOMIC_RELEASE);
-    own->cursor += *block != mark(block, 0);
-    heap_free(block);
+    __atomic_store_n(&ring->tail, tail, __ATOMIC_RELEASE);
+    i += BATCH;
   }
   return i;
 }

@@ -44,9 +44,9 @@ static u32 step(Thread *t, u32 *bad) {
     case 'd': *bad += larson(&t->own, 2000, t->slots, 1000, 1024, 63 * 1024 + 1); return 2000;
     case 'e': *bad += handOn(&t->own, 5000, table, SHARED * count, 8, 1017); return 5000;
     case 'f':
-      if (t->thread & 1) return consume(&t->own, 5000, rings + t->thread / 2);
-      produce(&t->own, 5000, rings + t->thread / 2, 16, 240);
-      return 5000;
+      if (t->thread & 1) return consume(&t->own, 6400, rings + t->thread / 2);
+      produce(&t->own, 6400, rings + t->thread / 2, 16, 240);
+      return 6400;
     case 'h': *bad += scratch(&t->own, 50000, 0); return 50000;
     case 'i': *bad += grow(&t->own, 1000, t->slots); return 1000;
     case 'j': *bad += aligned(&t->own, 2000, t->slots, 1000, 1017); return 2000;

@@ -28,15 +28,20 @@ static inline void touch(char *block, u32 size) {
   if (size) block[size - 1] = 1;
 }
 
-static __attribute__((noinline)) void awaitTurnNoInline(u32 *turn, u32 value) {
+/** `over`: a thread has come to its end before that of its events, and no turn may ever come. */
+static __attribute__((noinline)) void awaitTurnNoInline(u32 *turn, u32 value, u32 *over) {
   u32 spins = 0;
-  for (u32 seen; (seen = __atomic_load_n(turn, __ATOMIC_ACQUIRE)) != value;)
-    if (++spins > 2000) thread_pause(turn, seen);
+  for (u32 seen; (seen = __atomic_load_n(turn, __ATOMIC_ACQUIRE)) != value;) {
+    if (++spins <= 2000) continue;
+    if (__atomic_load_n(over, __ATOMIC_ACQUIRE)) return;
+    thread_pause(turn, seen);
+  }
 }
 
 /** Answers how many blocks were not what they should be, or could not be had. */
 EXPORT(replay) u32 replay(const Event *event, const Event *end, Slot *slots) {
   u32 bad = 0;
+  u32 *over = &slots->turn; // no block has the first slot
   for (; event < end; ++event) {
     u32 what = event->what;
     u32 size = event->size;
@@ -62,14 +67,18 @@ EXPORT(replay) u32 replay(const Event *event, const Event *end, Slot *slots) {
         heap_free(slot->block);
         continue;
       case AWAIT:
-        awaitTurnNoInline(&slot->turn, size);
+        awaitTurnNoInline(&slot->turn, size, over);
+        if (__atomic_load_n(&slot->turn, __ATOMIC_RELAXED) != size) return bad;
         continue;
       default:
         __atomic_store_n(&slot->turn, size, __ATOMIC_RELEASE);
         continue;
     }
     slot->size = size;
-    if (size && !slot->block) return bad + 1;
+    if (size && !slot->block) {
+      __atomic_store_n(over, 1, __ATOMIC_RELEASE);
+      return bad + 1;
+    }
     touch((char *)slot->block, size);
   }
   return bad;

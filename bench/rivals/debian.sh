@@ -39,11 +39,11 @@ fi
 # Debian's node modules, of which emcc needs one, are not where another Node looks.
 compile() { NODE_PATH=/usr/share/nodejs emcc -O3 -w -c "$@"; }
 
-# The allocator's memory begins at 64 MiB, below is the driver's; it can grow to 1 GiB.
+# The allocator's memory begins at 64 MiB, below is the driver's; it can grow to 4 GiB less a page.
 link() {
   local id=$1
   shift
-  wasm-ld-14 --no-entry --import-memory --max-memory=$((1 << 30)) --global-base=$((64 << 20)) -z stack-size=65536 --strip-debug \
+  wasm-ld-14 --no-entry --import-memory --max-memory=$(((1 << 32) - 65536)) --global-base=$((64 << 20)) -z stack-size=65536 --strip-debug \
     --allow-undefined --export={malloc,free,calloc,realloc,aligned_alloc,__wasm_call_ctors} --export-if-defined=malloc_usable_size \
     "$@" -o "$objects/$id.wasm"
   # As emcc does it.

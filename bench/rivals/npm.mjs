@@ -12,8 +12,8 @@ const emnapi = "node_modules/emnapi/lib/wasm32";
 /** Where the allocator's memory begins: below it is the driver's. */
 const BASE = 64 << 20;
 
-/** The most that the memory can grow to, 1 GiB. */
-const MAXIMUM = 1 << 30;
+/** The most that the memory can grow to. */
+const MAXIMUM = 2 ** 32 - 65536;
 
 /** [id, what it is made of, how] */
 const MADE = [
@@ -43,7 +43,7 @@ function upToDate(out, parts) {
 
 /** Away from asconfig.json, which is numaheap's. */
 function tlsf(out, [source], ...options) {
-  const memory = ["--importMemory", "--noExportMemory", "--initialMemory", `${(BASE >> 16) + 1}`, "--maximumMemory", `${MAXIMUM >> 16}`];
+  const memory = ["--importMemory", "--noExportMemory", "--initialMemory", `${(BASE >> 16) + 1}`, "--maximumMemory", `${MAXIMUM / 65536}`];
   const speed = ["-O3", "--converge", "--noAssert", "--runtime", "minimal", "--memoryBase", `${BASE}`, "--use", "abort="];
   const file = source.slice(here.length + 1);
   const args = [`${root}node_modules/assemblyscript/bin/asc.js`, file, "--outFile", root + out, ...memory, ...speed, ...options];

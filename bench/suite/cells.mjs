@@ -14,7 +14,7 @@ export function placesOf(base, thread) {
 export const REGION_BYTES = 64 * MIB;
 /** Blocks that all threads share in e, g and p, for each thread. */
 const SHARED = 5000;
-const RING_BYTES = 8192;
+const RING_BYTES = 32768;
 
 const nothing = () => {};
 /** Random blocks of least to least + range - 1 bytes in `count` slots. */
@@ -33,6 +33,7 @@ const slotted = (loop, count, ...rest) => ({
 /**
  * `threads`: on how many it is measured. `floor`: bare lists can do it. `chunk`: rounds between two looks at the clock. `warmUp`: rounds after
  * which all slots have been used. `parts`: what it is measured with, one after the other. `needs`: what an allocator must have beside malloc and free. `run` answers how often the driver found something wrong.
+ * `alone`: numaheap against itself: "nodeBlind", built without nodes in mind and on one node, or "changes", with fewer changes of the topology.
  */
 export const CELLS = [
   {
@@ -86,7 +87,7 @@ export const CELLS = [
     letter: "f",
     title: "producer and consumer: 16 to 255 B",
     threads: [2, 4],
-    chunk: 5000,
+    chunk: 6400,
     setUp: nothing,
     roles: 2,
     produce: (driver, at, rounds, pair) => driver.produce(at.own, rounds, at.ring + pair * RING_BYTES, 16, 240),
@@ -166,6 +167,41 @@ export const CELLS = [
     run: (driver, at, rounds, threads) => driver.handOnTimed(at.own, rounds, at.table, SHARED * threads, 8, 1017, at.histograms),
     tearDown: (driver, at, threads) => driver.clearTable(at.table, SHARED * threads),
   },
+  {
+    letter: "q",
+    title: "cost of the topology check: as a, against numaheap built without it",
+    threads: [1],
+    alone: "nodeBlind",
+    chunk: 20_000,
+    setUp: nothing,
+    run: (driver, at, rounds) => driver.ping(at.own, rounds),
+    tearDown: nothing,
+  },
+  {
+    letter: "q",
+    title: "cost of a remote free: as f, on two nodes, against one",
+    threads: [2],
+    alone: "nodeBlind",
+    nodes: 2,
+    chunk: 6400,
+    setUp: nothing,
+    roles: 2,
+    produce: (driver, at, rounds, pair) => driver.produce(at.own, rounds, at.ring + pair * RING_BYTES, 16, 240),
+    consume: (driver, at, rounds, pair) => driver.consume(at.own, rounds, at.ring + pair * RING_BYTES),
+    tearDown: nothing,
+  },
+  {
+    letter: "r",
+    title: "c under 1,000 changes of the topology a second, against 10 and none",
+    threads: [2],
+    alone: "changes",
+    parts: [1000, 10, 0],
+    nodes: 2,
+    chunk: 2000,
+    warmUp: 200_000,
+    ...random(SLOTS, 8, 1017),
+    change: changeTopology,
+  },
   { letter: "s", title: "small: 16 to 127 B at random, 5,000 live", threads: [1, 2], floor: true, chunk: 10_000, ...random(5000, 16, 112) },
   {
     letter: "t",
@@ -179,5 +215,20 @@ export const CELLS = [
   },
 ];
 
-export const cellOf = (letter) => CELLS.find((cell) => cell.letter === letter);
+/** By letter and number of threads, as in `c2`. */
+export const cellOf = (id) => CELLS.find(({ letter, threads }) => id[0] === letter && threads.includes(Number(id.slice(1))));
+/** Pages of the heap at random, as many of each order of magnitude, from one to a quarter of them all. */
+function somePages(pages) {
+  const count = Math.max(1, Math.floor(Math.exp(Math.random() * Math.log(pages / 4))));
+  return { first: Math.floor(Math.random() * (pages - count)), count };
+}
+
+/** Half of the changes move a vCPU to the other node, half of them pages. */
+function changeTopology(stage, i) {
+  const node = (i >> 1) & 1;
+  if (i & 1) return stage.heap.setVcpuNode((i >> 2) % stage.threads, node);
+  const { first, count } = somePages(stage.heapPages);
+  return stage.heap.rebind(stage.firstPage + first, count, node);
+}
+
 export const unitOf = (cell) => cell.unit ?? "ns/pair";

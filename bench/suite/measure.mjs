@@ -34,11 +34,8 @@ function queued() {
   }
 }
 
-/** Milliseconds in which a warm-up of many rounds has to be done at most. */
-const LONGEST_WARM_UP_MS = 200;
-
 /** Calls `step(rounds)` for `ms` milliseconds: { done, ms }. A step answers rounds done and milliseconds that do not count. */
-function during(ms, chunk, step, least = 0) {
+function during(ms, chunk, step) {
   const start = performance.now();
   let done = 0;
   let excluded = 0;
@@ -48,8 +45,33 @@ function during(ms, chunk, step, least = 0) {
     done += rounds;
     excluded += aside;
     now = performance.now();
-  } while (now - start < ms || (done < least && now - start < LONGEST_WARM_UP_MS));
+  } while (now - start < ms);
   return { done, ms: now - start - excluded };
+}
+
+/** Milliseconds in which a warm-up ends however things are, parts of it that have to be alike, and how alike. */
+const LONGEST_WARM_UP_MS = 200;
+const WARM_PARTS = 4;
+const WARM = 1.05;
+
+/**
+ * Goes on until none of the last parts was faster than those before: an engine compiles anew, in the background, what runs often, and an allocator
+ * fills its caches.
+ */
+function warmUp(ms, chunk, step, least = 0) {
+  const start = performance.now();
+  let best = Infinity;
+  let alike = 0;
+  let done = 0;
+  while (alike < WARM_PARTS || done < least) {
+    const part = during(ms / WARM_PARTS, chunk, step);
+    const time = part.ms / part.done;
+    done += part.done;
+    alike = time * WARM < best ? 0 : alike + 1;
+    best = Math.min(best, time);
+    if (performance.now() - start > LONGEST_WARM_UP_MS) break;
+  }
+  return done;
 }
 
 /** What one thread does for a cell: step(rounds) → { rounds, aside }. Counts what is wrong in `wrong`. */
@@ -62,11 +84,25 @@ function stepOf(cell, stage, part, wrong) {
     return (rounds) => ({ rounds: ((wrong.count += cell.produce(driver, at, rounds, pair)), rounds) });
   }
   let steps = 0;
+  const change = cell.change && thread === 0 && part > 0 ? changerOf(cell, stage, part) : nothing;
   return (rounds) => {
+    change();
     wrong.count += cell.run(stage.driver, at, rounds, threads, thread, part);
     if (!cell.generation || ++steps % cell.generation !== 0) return { rounds };
     // Making an instance is the engine's affair; what the allocator does at the end of a thread and the start of another is not.
     return { rounds, aside: stage.renew() };
+  };
+}
+
+const nothing = () => {};
+
+/** Makes the changes that are due, `rate` a second; they take the time of the thread that makes them. */
+function changerOf(cell, stage, rate) {
+  const start = performance.now();
+  let made = 0;
+  return () => {
+    const due = ((performance.now() - start) * rate) / 1000;
+    for (; made < due; ++made) if (cell.change(stage, made) !== 0) throw new Error("a change of the topology failed");
   };
 }
 
@@ -95,7 +131,7 @@ function stepFromJavaScript({ heap, subject, memory }, wrong) {
 }
 
 /** Producers go on for `ms`; consumers until nothing comes any more. */
-function duringRoles(ms, chunk, step, stage, sync) {
+function duringRoles(ms, chunk, step, stage, sync, go) {
   if (stage.thread & 1) {
     let done = 0;
     for (;;) {
@@ -105,7 +141,7 @@ function duringRoles(ms, chunk, step, stage, sync) {
       if (rounds === 0 && !producing) return { done: 0, ms: 0, consumed: done };
     }
   }
-  const told = during(ms, chunk, step);
+  const told = go(ms, chunk, step);
   Atomics.sub(sync, PRODUCING, 1);
   return told;
 }
@@ -120,16 +156,16 @@ export function measure(cell, stage, sync, { part, warmUpMs, ms }) {
     cell.setUp(stage.driver, at, threads, thread);
   }
   const step = stepOf(cell, stage, part, wrong);
-  const phase = (length, least) => {
+  const phase = (length, go) => {
     meet(sync, threads); // the consumers of the phase before have seen its end
     if (cell.roles && thread === 0) Atomics.store(sync, PRODUCING, threads >> 1);
     meet(sync, threads);
-    return cell.roles ? duringRoles(length, cell.chunk, step, stage, sync) : during(length, cell.chunk, step, least);
+    return cell.roles ? duringRoles(length, cell.chunk, step, stage, sync, go) : go(length, cell.chunk, step, cell.warmUp);
   };
-  phase(warmUpMs, cell.warmUp);
+  phase(warmUpMs, warmUp);
   if (cell.timed) new Uint32Array(stage.memory.buffer, at.histograms, 3 * 512).fill(0);
   const before = queued();
-  const told = phase(ms);
+  const told = phase(ms, during);
   const after = queued();
   meet(sync, threads);
   if (cell.roles) wrong.count += new Uint32Array(stage.memory.buffer, at.own + 4, 1)[0];

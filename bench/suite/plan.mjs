@@ -4,27 +4,29 @@ import { CELLS } from "./cells.mjs";
 import { TRACES } from "./traces.mjs";
 
 /** Cells that are measured called across modules, too; in the others whatever can be merged is merged. */
-const CROSS = "abcds";
+const CROSS = "abcs";
 
 /** Cells in which nothing lives until the bump pointer comes round. */
 const BUMP = "ab";
 
-/** Rivals for one thread where they have a build of their own for it, and for many threads only those that stand it. */
-function serves(subject, threads, subjects) {
+/** Rivals for one thread where they have a build of their own for it, and for many threads, or where threads end, only those that stand it. */
+function serves(subject, cell, threads, subjects) {
   if (subject.kind !== "rival") return true;
-  if (threads > 1) return subject.threads === "many";
+  if (threads > 1 || cell.generation) return subject.threads === "many";
   return subject.threads === "one" || !subjects.some(({ id, threads: many }) => many === "one" && subject.id.startsWith(id));
 }
 
 function measured(cell, subject, threads, subjects) {
+  if (cell.alone || subject.nodeBlind) return subject.id === "numaheap" || (subject.nodeBlind && cell.alone === "nodeBlind");
   if (subject.kind === "floor") return cell.floor === true && (subject.lists || BUMP.includes(cell.letter));
-  if (!serves(subject, threads, subjects)) return false;
+  if (!serves(subject, cell, threads, subjects)) return false;
   return (cell.needs ?? []).every((name) => !subject.lacks.includes(name));
 }
 
-const buildsOf = (cell, subject) => {
+/** With more threads than processors, what a call costs is not to be seen. */
+const buildsOf = (cell, subject, alone) => {
   if (cell.fromJavaScript || cell.coldStart || !subject.modules.merged) return ["cross"];
-  return CROSS.includes(cell.letter) ? ["merged", "cross"] : ["merged"];
+  return CROSS.includes(cell.letter) && alone ? ["merged", "cross"] : ["merged"];
 };
 
 /** Every other round in reverse, and each round beginning one further on. */
@@ -47,14 +49,15 @@ export function cellsWanted(only) {
 /** What a cell is measured with, one after the other. */
 export const partsOf = (cell, traces) => (cell.traces ? traces : (cell.parts ?? [undefined]));
 
-/** Tasks of one round for bench/suite/runner.mjs. */
-export function planOf(round, { subjects, cells, cores, warmUpMs, ms, traces = TRACES }) {
+/** Tasks of one round for bench/suite/runner.mjs, without what `isSettled` names: by cell, subject and build. */
+export function planOf(round, { subjects, cells, cores, warmUpMs, ms, traces = TRACES, isSettled = () => false }) {
   const tasks = [];
   for (const { cell, threads, id } of cells) {
     const entries = subjects
       .filter((subject) => measured(cell, subject, threads, subjects))
-      .flatMap((subject) => buildsOf(cell, subject).map((build) => ({ subject, build })));
-    const common = { cell: id, letter: cell.letter, threads, alone: threads <= cores, warmUpMs, ms };
+      .flatMap((subject) => buildsOf(cell, subject, threads <= cores).map((build) => ({ subject, build })))
+      .filter(({ subject, build }) => !isSettled(id, subject.id, build));
+    const common = { cell: id, threads, alone: threads <= cores, warmUpMs, ms };
     const is = cell.traces ? "replay" : cell.coldStart ? "coldStart" : "measure";
     for (const part of partsOf(cell, traces)) {
       for (const { subject, build } of turned(entries, round)) {
@@ -62,5 +65,8 @@ export function planOf(round, { subjects, cells, cores, warmUpMs, ms, traces = T
       }
     }
   }
+  const ours = subjects.find(({ id }) => id === "numaheap");
+  if (cells.some(({ cell }) => cell.letter === "q"))
+    tasks.push({ id: tasks.length, is: "numa", cell: "q", threads: 1, subject: ours, build: "cross" });
   return tasks;
 }

@@ -26,7 +26,7 @@ export function replay(stage, sync, trace) {
   if (threads > 1) wrong = driver.replay(begin, end, table);
   else {
     const step = Math.ceil((end - begin) / 8 / LOOKS) * 8;
-    for (let from = begin; from < end; from += step) {
+    for (let from = begin; from < end && !wrong; from += step) {
       wrong += driver.replay(from, Math.min(end, from + step), table);
       series.push(stage.committed);
     }

@@ -64,10 +64,21 @@ export function nativeTableOf(cells, native) {
   return `\n${table(["cell", "numaheap, WebAssembly", ...names.map((name) => `native ${name}`)], rows)}`;
 }
 
-/** What the letters mean. */
+/** What the letters mean, or cells where a letter means several things. */
 export function legendOf(cells) {
-  const titles = new Map(cells.map(({ cell, title }) => [cell[0], title]));
-  return [...titles].map(([letter, title]) => `  ${letter}  ${title}`).join("\n");
+  const titles = new Map(cells.map(({ cell, title }) => [title, cell]));
+  const letters = [...titles.values()].map((cell) => cell[0]);
+  const nameOf = (cell) => (letters.indexOf(cell[0]) === letters.lastIndexOf(cell[0]) ? cell[0] : cell);
+  return [...titles].map(([title, cell]) => `  ${nameOf(cell).padEnd(2)} ${title}`).join("\n");
+}
+
+/** What following the topology is worth, in words. */
+export function numaWordsOf(numa) {
+  if (!numa) return "";
+  const share = ({ allocations, frees }) => `${(allocations * 100).toFixed(1)} % of allocations and ${(frees * 100).toFixed(1)} % of frees`;
+  return `A thread whose vCPU changes nodes every 10,000 allocations has ${share(numa.told)} on its node; ${share(numa.untold)} where the heap is not told.
+A rebind takes ${(numa.rebindNsPerSpan / 1000).toFixed(2)} µs a span.
+`;
 }
 
 /** Every allocator's figure in every cell, a line each. */

@@ -2,6 +2,7 @@
 import { cellOf } from "./cells.mjs";
 import { planOf } from "./plan.mjs";
 import { Server } from "./server.mjs";
+import { settledIn } from "./settled.mjs";
 
 const NS = 1e6;
 const BUCKETS = 512;
@@ -28,13 +29,17 @@ function worst(threads) {
 function figureOf(task, threads) {
   const committed = Math.max(...threads.map(({ committed = 0 }) => committed));
   const wrong = threads.reduce((sum, each) => sum + each.wrong, 0);
-  if (wrong) return { error: `${wrong} blocks were not what they should be` };
+  if (wrong)
+    return {
+      error: task.is === "replay" ? "a block was not to be had, or not what it should be" : `${wrong} blocks were not what they should be`,
+    };
+  if (task.is === "numa") return { numa: threads[0] };
   if (task.is === "coldStart") return { value: threads[0].ms * 1000 };
   if (task.is === "replay") {
     const { series, events, peakLiveBytes } = threads[0];
     return { value: (Math.max(...threads.map(({ ms }) => ms)) * NS) / events, committed, series, peakLiveBytes };
   }
-  if (cellOf(task.letter).timed) {
+  if (cellOf(task.cell).timed) {
     const times = worst(threads);
     return { value: Math.max(times.malloc.p999, times.free.p999) - times.control.p999, times };
   }
@@ -58,7 +63,7 @@ export async function runRounds(options, onTask = () => {}) {
   const samples = [];
   try {
     for (let round = 0; round < options.rounds; ++round) {
-      const plan = planOf(round, { ...options, subjects: offered });
+      const plan = planOf(round, { ...options, subjects: offered, isSettled: settledIn(round, samples, options) });
       await runRound(server, plan, options, ({ task: id, threads, error }) => {
         const task = plan[id];
         const { cell, part, build, subject } = task;

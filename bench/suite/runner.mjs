@@ -70,8 +70,8 @@ async function forget(crew, name) {
 const bytesOf = async (name) => (await fetched(`/module/${name}`)).arrayBuffer();
 
 async function giveModules(crew, { modules }, build) {
-  const { driver, heap, create, merged } = modules;
-  for (const name of build === "merged" ? [merged, create] : [driver, heap, create])
+  const { driver, heap, create, inspect, merged } = modules;
+  for (const name of build === "merged" ? [merged, create] : [driver, heap, create, inspect])
     if (name) await give(crew, name, async () => WebAssembly.compile(await bytesOf(name)));
 }
 
@@ -106,7 +106,7 @@ async function together(task, order) {
 let lastTrace;
 
 const tasks = {
-  measure: (task) => together(task, { is: "measure", letter: task.letter, part: task.part, warmUpMs: task.warmUpMs, ms: task.ms }),
+  measure: (task) => together(task, { is: "measure", cell: task.cell, part: task.part, warmUpMs: task.warmUpMs, ms: task.ms }),
   async replay(task) {
     const name = `${task.part}/${task.threads}`;
     const crew = threadsFor(task.threads);
@@ -114,6 +114,11 @@ const tasks = {
     lastTrace = name;
     await give(crew, name, async () => traceOf(await (await fetched(`/trace/${name}`)).arrayBuffer()));
     return together(task, { is: "replay", trace: name });
+  },
+  async numa({ subject }) {
+    const crew = threadsFor(1);
+    await giveModules(crew, subject, "cross");
+    return [await crew[0].order({ is: "numa", cell: "q2", subject, build: "cross" })];
   },
   async coldStart({ subject }) {
     const [thread] = threadsFor(1);
@@ -123,12 +128,13 @@ const tasks = {
   },
 };
 
-/** [slots, events, most bytes live, number of streams, their lengths in words, the streams] */
+/** [slots, events, most bytes live, number of streams, their lengths in words, the streams], shared rather than copied to each thread. */
 function traceOf(buffer) {
-  const words = new Uint32Array(buffer);
+  const words = new Uint32Array(new SharedArrayBuffer(buffer.byteLength));
+  words.set(new Uint32Array(buffer));
   const [slots, events, peakLiveBytes, count] = words;
   let at = 4 + count;
-  const streams = [...words.subarray(4, at)].map((length) => words.slice(at, (at += length)));
+  const streams = [...words.subarray(4, at)].map((length) => words.subarray(at, (at += length)));
   return { slots, events, peakLiveBytes, streams };
 }
 

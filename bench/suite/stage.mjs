@@ -21,14 +21,15 @@ const GENERATIONS = 15;
 const KINDS = {
   numaheap: {
     imports: () => ({}),
-    start(exports, { subject, modules, memory, first, vcpu }) {
+    start(exports, { subject, modules, memory, first, vcpu, nodes }) {
       if (first) {
         const { create } = new WebAssembly.Instance(modules.create, { env: { memory } }).exports;
         const limit = (subject.maximumPages - HEAP_BASE / WASM_PAGE) * HEAP_PAGES;
-        const error = create(HEAP_BASE, HEAP_BASE + HEAP_FIRST_BYTES, limit, subject.nodes ?? 1, HEAP_GROWS_ALONE);
+        const error = create(HEAP_BASE, HEAP_BASE + HEAP_FIRST_BYTES, limit, nodes, HEAP_GROWS_ALONE);
         if (error) throw new Error(`create: ${error}`);
       }
       if (!exports.attach(HEAP_BASE, nextKey(memory), vcpu, MAY_BLOCK)) throw new Error("attach failed");
+      if (nodes > 1) exports.setVcpuNode(vcpu, vcpu % nodes);
     },
     end: (exports) => void exports.detach(),
   },
@@ -66,16 +67,26 @@ export class Stage {
    * @param subject what bench/suite/subjects.mjs says of it
    * @param modules its compiled modules: `merged`, or `heap` and `driver`; `create` for numaheap
    * @param first this is the first thread of the memory
+   * @param nodes of numaheap, with the threads' vCPUs on them by turns; one, if it is to be blind for them
    */
-  constructor(subject, modules, { memory, thread, threads, first, base }) {
+  constructor(subject, modules, { memory, thread, threads, first, base, nodes = 1 }) {
     this.subject = subject;
     this.modules = modules;
     this.memory = memory;
     this.thread = thread;
     this.threads = threads;
+    this.nodes = subject.nodeBlind ? 1 : nodes;
     this.#open(first);
     this.base = base ?? (subject.region === "malloc" ? this.heap.malloc(REGION_BYTES) : 0);
     this.at = placesOf(this.base, thread);
+  }
+
+  /** The heap's first page of 8 KiB, and how many there are. */
+  get firstPage() {
+    return (HEAP_BASE / WASM_PAGE) * HEAP_PAGES;
+  }
+  get heapPages() {
+    return (this.memory.buffer.byteLength / WASM_PAGE) * HEAP_PAGES - this.firstPage;
   }
 
   /** Bytes of the memory beyond the driver's region. */
@@ -84,7 +95,7 @@ export class Stage {
   }
 
   #open(first) {
-    const { subject, modules, memory, thread, threads } = this;
+    const { subject, modules, memory, thread, threads, nodes } = this;
     const kind = KINDS[subject.kind];
     const clock = { now: () => performance.now() * 1e6 };
     const imports = { env: { memory }, ...kind.imports(subject, memory, () => this.heap), clock };
@@ -96,7 +107,8 @@ export class Stage {
       this.driver = new WebAssembly.Instance(modules.driver, { env: { memory }, heap, clock }).exports;
     }
     const made = performance.now() - begin;
-    kind.start(this.heap, { subject, modules, memory, thread: thread + threads * this.#generation, threads, first, vcpu: thread });
+    const generation = thread + threads * this.#generation;
+    kind.start(this.heap, { subject, modules, memory, thread: generation, threads, first, vcpu: thread, nodes });
     return made;
   }
 

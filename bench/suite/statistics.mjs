@@ -1,41 +1,63 @@
 // Makes the figures of each cell of what was measured: medians with their spread, and ratios of allocators that were measured in one round.
 import { geometricMean, median, quantile } from "simple-statistics";
 import { unitOf } from "./cells.mjs";
-import { partsOf } from "./plan.mjs";
 
 const FLOOR = "lists";
 
 const byKey = (list, key) =>
   Map.groupBy?.(list, key) ?? list.reduce((map, item) => map.set(key(item), [...(map.get(key(item)) ?? []), item]), new Map());
 
-/** { median, p10, p90 } of numbers. */
+/** { median, p10, p90, rounds } of numbers, one a round. */
 export function spreadOf(values) {
-  return { median: median(values), p10: quantile(values, 0.1), p90: quantile(values, 0.9) };
+  return { median: median(values), p10: quantile(values, 0.1), p90: quantile(values, 0.9), rounds: values.length };
 }
 
-/** One number a round of each subject: the geometric mean where a cell has several parts. undefined where a part is missing. */
-function valuesOf(samples, rounds, parts) {
-  const bySubject = byKey(samples, ({ subject, build }) => `${subject} ${build}`);
-  return [...bySubject].map(([name, own]) => {
-    const [subject, build] = name.split(" ");
+/**
+ * What a cell's samples say, an entry for each subject and build: one value a round, the geometric mean where a cell has several parts. `parts` are
+ * those that the subject got through in each round it was measured in; a round that lacks one of them has no value.
+ */
+export function entriesOf(samples) {
+  return [...byKey(samples, ({ subject, build }) => `${subject} ${build}`).values()].map((own) => {
+    const [{ subject, build }] = own;
+    const failed = new Set(own.filter(({ value }) => value === undefined).map(({ part }) => part));
+    const parts = [...new Set(own.map(({ part }) => part))].filter((part) => !failed.has(part));
     // Threads that took turns on a processor did not get into each other's way: such a round counts only where there is no other.
     const alone = own.filter((sample) => !sample.crowded);
-    const counted = alone.length ? alone : own;
-    const values = Array.from({ length: rounds }, (_, round) => {
-      const values = counted.filter((sample) => sample.round === round && sample.value !== undefined).map(({ value }) => value);
-      return values.length === parts ? geometricMean(values) : undefined;
-    });
-    const error = own.find((sample) => sample.error)?.error;
-    const crowded = own.filter((sample) => sample.crowded).length / own.length;
-    return { subject, build, values, error, crowded };
+    const rounds = [];
+    for (const { round, part, value } of alone.length ? alone : own) (rounds[round] ??= new Map()).set(part, value);
+    return {
+      subject,
+      build,
+      rounds,
+      parts,
+      values: Array.from(rounds, (measured) => meanOf(measured, parts)),
+      error: own.find((sample) => sample.error)?.error,
+      failed: [...failed],
+      crowded: own.filter((sample) => sample.crowded).length / own.length,
+    };
   });
 }
 
-/** Median over the rounds of a / b. */
-function ratio(a, b) {
-  const ratios = a.values.map((value, round) => value / b.values[round]).filter((each) => Number.isFinite(each));
-  return ratios.length ? spreadOf(ratios) : undefined;
+/** Geometric mean of the parts of a round, undefined if it has not got them all. */
+function meanOf(measured, parts) {
+  const values = parts.map((part) => measured?.get(part));
+  return values.length && values.every((value) => value !== undefined) ? geometricMean(values) : undefined;
 }
+
+/** Spread over the rounds of a / b, of the parts that both got through. */
+function ratio(a, b) {
+  const parts = a.parts.filter((part) => b.parts.includes(part));
+  const ratios = a.rounds.map((measured, round) => meanOf(measured, parts) / meanOf(b.rounds[round], parts));
+  const known = ratios.filter((each) => Number.isFinite(each));
+  return known.length ? spreadOf(known) : undefined;
+}
+
+/** Rates of topology changes stand against each other as allocators do: numaheap is the one with most of them. */
+const byChanges = ({ part: rate, ...sample }) => ({ ...sample, subject: rate === 1000 ? "numaheap" : `changes-${rate}` });
+export const RATES = [
+  { id: "changes-0", title: "no changes", role: "rival" },
+  { id: "changes-10", title: "10 changes a second", role: "rival" },
+];
 
 /** Figures of one build of a cell. `ours` may stand against rivals of another build, where they have no other. */
 function figures(entries, subjects, build) {
@@ -70,13 +92,16 @@ function figures(entries, subjects, build) {
  * @param samples what runRounds resolves with
  * @returns the cells as `--json` prints them: figures of merged modules, and of called ones under `cross` where both were measured
  */
-export function cellsOf(samples, { subjects, cells, rounds, cores, traces }) {
+export function cellsOf(samples, { subjects, cells, cores }) {
   return cells.map(({ cell, threads, id }) => {
-    const own = samples.filter((sample) => sample.cell === id);
-    const entries = valuesOf(own, rounds, partsOf(cell, traces).length);
+    const own = samples.filter((sample) => sample.cell === id).map(cell.alone === "changes" ? byChanges : (sample) => sample);
+    const entries = entriesOf(own);
     const builds = new Set(entries.map(({ build }) => build));
     const build = builds.has("merged") ? "merged" : "cross";
     const errors = Object.fromEntries(entries.filter(({ error }) => error).map(({ subject, error }) => [subject, error]));
+    const failed = Object.fromEntries(
+      entries.filter(({ failed, parts }) => failed.length && parts.length).map(({ subject, failed }) => [subject, failed]),
+    );
     return {
       cell: id,
       title: cell.title,
@@ -89,13 +114,14 @@ export function cellsOf(samples, { subjects, cells, rounds, cores, traces }) {
         entries.filter((entry) => entry.build === "cross").length > 2 && { cross: figures(entries, subjects, "cross") }),
       crowded: Math.max(0, ...entries.map(({ crowded }) => crowded)),
       ...(Object.keys(errors).length > 0 && { errors }),
+      ...(Object.keys(failed).length > 0 && { failed }),
     };
   });
 }
 
 /** A cell's parts one by one, such as its traces: time of each subject, and most bytes committed. */
 export function partsMeasured(samples, cells) {
-  const many = new Set(cells.filter(({ cell }) => cell.traces || cell.parts).map(({ id }) => id));
+  const many = new Set(cells.filter(({ cell }) => cell.traces || (cell.parts && !cell.alone)).map(({ id }) => id));
   const measured = samples.filter(({ cell, value }) => many.has(cell) && value !== undefined);
   return [...byKey(measured, ({ cell, part, subject }) => `${cell} ${part} ${subject}`).values()].map((own) => {
     const { cell, part, subject, peakLiveBytes, series } = own.at(-1);
@@ -113,6 +139,16 @@ export function footprintOf(parts, least = 4 * 2 ** 20) {
     ratio: geometricMean(own.map(({ committed, peakLiveBytes }) => committed / peakLiveBytes)),
     most: Math.max(...own.map(({ committed, peakLiveBytes }) => committed / peakLiveBytes)),
   }));
+}
+
+/** Of bench/suite/numa.mjs, medians over the rounds. */
+export function numaOf(samples) {
+  const measured = samples.filter(({ numa }) => numa).map(({ numa }) => numa);
+  const of = (figure) => median(measured.map(figure));
+  const shares = (which) => ({ allocations: of((each) => each[which].allocations), frees: of((each) => each[which].frees) });
+  return measured.length
+    ? { told: shares("told"), untold: shares("untold"), rebindNsPerSpan: of((each) => each.rebindNsPerSpan) }
+    : undefined;
 }
 
 /** Of native programs: cell → allocator → nanoseconds a round. */

@@ -1,7 +1,7 @@
 // What is measured: numaheap, its floors and its rivals, each with the modules that its threads instantiate.
 import { execFileSync } from "node:child_process";
 import { createHash } from "node:crypto";
-import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
+import { cpSync, existsSync, mkdirSync, readFileSync, symlinkSync, writeFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 import { RIVALS } from "../rivals/catalogue.mjs";
 import { fileOf, installed } from "../rivals/installed.mjs";
@@ -12,7 +12,7 @@ const root = fileURLToPath(new URL("../../", import.meta.url));
 const out = `${root}build/bench/`;
 const REGION_PAGES = 1024;
 
-const OURS = { lacks: [], threads: "many", shared: true, merged: true, region: "low", maximumPages: 16384 };
+const OURS = { lacks: [], threads: "many", shared: true, merged: true, region: "low", maximumPages: 65535 };
 const NUMAHEAP = { ...OURS, id: "numaheap", title: "numaheap", kind: "numaheap", initialPages: REGION_PAGES + 1 };
 const FLOORS = [
   { ...OURS, id: "lists", title: "bare free lists", kind: "floor", lists: true, initialPages: REGION_PAGES + 513 },
@@ -44,8 +44,32 @@ function mergedModule(driver, heap, id) {
 export async function numaheapOf(tree, id = "numaheap") {
   const driver = await driverModule({ shared: true, floor: false });
   const linked = mergedModule(driver, compiled(tree, "assembly/index.ts", id), id);
-  const modules = { driver, heap: `${tree}dist/heap.wasm`, create: `${tree}dist/create.wasm`, merged: linked };
+  const modules = {
+    driver,
+    heap: `${tree}dist/heap.wasm`,
+    create: `${tree}dist/create.wasm`,
+    inspect: `${tree}dist/inspect.wasm`,
+    merged: linked,
+  };
   return { ...NUMAHEAP, id, modules, version: JSON.parse(readFileSync(`${tree}package.json`, "utf8")).version };
+}
+
+/** The line of malloc's hit path that sees changes of the topology. */
+const TOPOLOGY_CHECK = /^ *if \(load<u32>\(heap, offsetof<Heap>\("epoch"\)\) != epochSeen\) break;\n/m;
+
+/** numaheap as it would be if it knew one node, for ever: without the check for changes in malloc's hit path. */
+async function nodeBlind() {
+  const tree = `${out}node-blind/`;
+  cpSync(`${root}assembly`, `${tree}assembly`, { recursive: true });
+  cpSync(`${root}asconfig.json`, `${tree}asconfig.json`);
+  if (!existsSync(`${tree}node_modules`)) symlinkSync(`${root}node_modules`, `${tree}node_modules`);
+  const malloc = readFileSync(`${root}assembly/malloc.ts`, "utf8");
+  if (!TOPOLOGY_CHECK.test(malloc)) throw new Error("malloc has no topology check to be left out");
+  writeFileSync(`${tree}assembly/malloc.ts`, malloc.replace(TOPOLOGY_CHECK, ""));
+  const driver = await driverModule({ shared: true, floor: false });
+  const heap = compiled(tree, "assembly/index.ts", "node-blind");
+  const modules = { driver, heap, create: `${root}dist/create.wasm`, merged: mergedModule(driver, heap, "node-blind") };
+  return { ...NUMAHEAP, id: "node-blind", title: "numaheap, node-blind", role: "rival", nodeBlind: true, modules };
 }
 
 async function floors() {
@@ -78,7 +102,7 @@ async function rival(entry) {
 export async function buildSubjects({ onProgress = () => {} } = {}) {
   mkdirSync(out, { recursive: true });
   onProgress("numaheap");
-  const subjects = [await numaheapOf(root), ...(await floors())];
+  const subjects = [await numaheapOf(root), await nodeBlind(), ...(await floors())];
   const there = installed();
   for (const entry of there) {
     onProgress(entry.id);

@@ -2,6 +2,7 @@
 import { cellOf } from "./cells.mjs";
 import { coldStart } from "./cold-start.mjs";
 import { measure } from "./measure.mjs";
+import { numa } from "./numa.mjs";
 import { replay } from "./replay.mjs";
 import { memoryOf, Stage } from "./stage.mjs";
 
@@ -12,12 +13,12 @@ const kept = new Map();
 const OPENED = 8;
 const LONGEST_WAIT_MS = 60_000;
 
-function openStage({ subject, build, memory, thread, threads, sync }) {
-  const { driver, heap, create, merged } = subject.modules;
-  const names = build === "merged" ? { merged, create } : { driver, heap, create };
+function openStage({ subject, build, memory, thread, threads, sync, cell }) {
+  const { driver, heap, create, inspect, merged } = subject.modules;
+  const names = build === "merged" ? { merged, create } : { driver, heap, create, inspect };
   const modules = Object.fromEntries(Object.entries(names).map(([role, name]) => [role, name && kept.get(name)]));
   const first = thread === 0;
-  const place = { memory, thread, threads, first };
+  const place = { memory, thread, threads, first, nodes: cell && cellOf(cell).nodes };
   if (first) {
     const stage = new Stage(subject, modules, place);
     Atomics.store(sync, OPENED, stage.base + 1);
@@ -32,8 +33,9 @@ function openStage({ subject, build, memory, thread, threads, sync }) {
 const orders = {
   keep: ({ name, value }) => void kept.set(name, value),
   forget: ({ name }) => void kept.delete(name),
-  measure: (order) => measure(cellOf(order.letter), openStage(withMemory(order)), order.sync, order),
+  measure: (order) => measure(cellOf(order.cell), openStage(withMemory(order)), order.sync, order),
   replay: (order) => replay(openStage(withMemory(order)), order.sync, kept.get(order.trace)),
+  numa: (order) => numa(() => openStage({ ...withMemory(order), threads: 1, thread: 0, sync: new Int32Array(16) })),
   coldStart: ({ subject, bytes }) => coldStart(subject, bytes),
 };
 

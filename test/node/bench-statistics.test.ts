@@ -5,7 +5,9 @@ import { cellsWanted, planOf } from "../../bench/suite/plan.mjs";
 // @ts-expect-error -- plain JavaScript
 import { lacking } from "../../bench/suite/report.mjs";
 // @ts-expect-error -- plain JavaScript
-import { cellsOf, footprintOf, partsMeasured } from "../../bench/suite/statistics.mjs";
+import { settledIn } from "../../bench/suite/settled.mjs";
+// @ts-expect-error -- plain JavaScript
+import { cellsOf, footprintOf, partsMeasured, RATES } from "../../bench/suite/statistics.mjs";
 
 interface Sample {
   cell: string;
@@ -15,7 +17,7 @@ interface Sample {
   part?: string;
   value?: number | undefined;
   crowded?: boolean;
-  error?: string;
+  error?: string | undefined;
   committed?: number;
   peakLiveBytes?: number;
 }
@@ -71,19 +73,60 @@ test("a round in which threads took turns does not count, unless there is no oth
   expect(cellsOf(samples, settings(["a1"], 3))[0]).toMatchObject({ numaheap: 1, crowded: 1 });
 });
 
-test("several traces make one figure, their geometric mean; a round that lacks one makes none", () => {
+test("several traces make one figure, their geometric mean", () => {
   const traces = ["x", "y"];
   const run = (subject: string, x: (number | undefined)[], y: (number | undefined)[]): Sample[] => [
     ...of(subject, x, { cell: "n1", part: "x", committed: 10 * 2 ** 20, peakLiveBytes: 8 * 2 ** 20 }),
     ...of(subject, y, { cell: "n1", part: "y", committed: 3, peakLiveBytes: 1 }),
   ];
-  const samples = [...run("numaheap", [2, 2], [8, 8]), ...run("fast", [1, 1], [undefined, 16])];
+  const samples = [...run("numaheap", [2, 2], [8, 8]), ...run("fast", [1, 1], [16, 16])];
   const [n1] = cellsOf(samples, settings(["n1"], 2, traces));
   expect(n1).toMatchObject({ numaheap: 4, bestRival: "fast", bestRivalRatio: 1 });
   const parts = partsMeasured(samples, cellsWanted(["n1"]));
   expect(parts.find((each: Sample) => each.part === "y" && each.subject === "numaheap")).toMatchObject({ median: 8, committed: 3 });
   // Only what lives above 4 MiB.
   expect(footprintOf(parts)).toContainEqual({ cell: "n1", subject: "numaheap", ratio: 1.25, most: 1.25 });
+});
+
+test("who does not get through a trace is compared over the others, and that is said", () => {
+  const run = (subject: string, x: number[], y: (number | undefined)[]): Sample[] => [
+    ...of(subject, x, { cell: "n1", part: "x" }),
+    ...of(subject, y, { cell: "n1", part: "y", error: y.includes(undefined) ? "no memory" : undefined }),
+  ];
+  const samples = [...run("numaheap", [2, 2], [8, 8]), ...run("fast", [4, 4], [1, undefined])];
+  const [n1] = cellsOf(samples, settings(["n1"], 2, ["x", "y"]));
+  expect(n1).toMatchObject({
+    numaheap: 4,
+    rivals: { fast: 4 },
+    bestRivalRatio: 0.5,
+    failed: { fast: ["y"] },
+    errors: { fast: "no memory" },
+  });
+});
+
+test("who is far behind is measured in every third round only, the best rival in each", () => {
+  const values = { numaheap: 1, fast: 10, slow: 21 };
+  const samples = Object.entries(values).flatMap(([subject, value]) => of(subject, [value, value, value]));
+  const { cells } = settings(["a1"], 9);
+  const isSettled = (round: number, subject: string, of = samples) => settledIn(round, of, { subjects, cells })("a1", subject, "merged");
+  expect(["numaheap", "fast", "slow"].map((subject) => isSettled(4, subject))).toEqual([false, false, true]);
+  expect([2, 3, 6].map((round) => isSettled(round, "slow"))).toEqual([false, false, false]);
+  // Once near enough, it stays.
+  const near = samples.map((sample) => (sample.subject === "slow" && sample.round === 1 ? { ...sample, value: 19 } : sample));
+  expect(isSettled(4, "slow", near)).toBe(false);
+});
+
+test("changes of the topology are compared with fewer of them", () => {
+  const rate = (part: number, value: number): Sample => ({
+    cell: "r2",
+    subject: "numaheap",
+    build: "merged",
+    round: 0,
+    part: part as never,
+    value,
+  });
+  const [r2] = cellsOf([rate(1000, 30), rate(10, 21), rate(0, 20)], { ...settings(["r2"], 1), subjects: [...subjects, ...RATES] });
+  expect(r2).toMatchObject({ numaheap: 30, rivals: { "changes-0": 20, "changes-10": 21 }, bestRivalRatio: 1.5 });
 });
 
 test("what could not be measured is said, and a run that lacks a cell or an npm rival is told apart", () => {

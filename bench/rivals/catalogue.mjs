@@ -7,6 +7,7 @@
  *   with its data at the bottom; the driver has what malloc gives it.
  * - `alignment`: the largest that aligned_alloc keeps. mimalloc 2.0.9 takes any block whose size is a power of two up to 512 for one that is aligned to
  *   its size, but lets its pages begin 384 bytes late.
+ * - `script`: it is JavaScript, which only JavaScript calls.
  * - `package`: what `version` is read from.
  */
 export const RIVALS = [
@@ -26,6 +27,7 @@ export const RIVALS = [
     merged: false,
     region: "malloc",
   },
+  { id: "thi-ng", title: "@thi.ng/malloc", threads: "one", from: "npm", package: "@thi.ng/malloc", merged: false, script: true },
   { id: "emscripten-dlmalloc", title: "Emscripten dlmalloc", threads: "one", from: "debian", package: "emscripten" },
   { id: "emscripten-emmalloc", title: "Emscripten emmalloc", threads: "one", from: "debian", package: "emscripten" },
   { id: "emscripten-dlmalloc-mt", title: "Emscripten dlmalloc, threads", threads: "many", from: "debian", package: "emscripten" },

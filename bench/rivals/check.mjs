@@ -256,7 +256,7 @@ async function check(rival) {
 if (!isMainThread) exchange(workerData);
 else {
   const wanted = process.argv.slice(2);
-  const rivals = installed().filter(({ id }) => !wanted.length || wanted.includes(id));
+  const rivals = installed().filter(({ id, script }) => !script && (!wanted.length || wanted.includes(id)));
   for (const rival of rivals) {
     try {
       console.log(`${rival.id.padEnd(24)} ok      ${await check(rival)}`);

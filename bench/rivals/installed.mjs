@@ -7,16 +7,17 @@ import { NATIVE, RIVALS } from "./catalogue.mjs";
 
 const root = fileURLToPath(new URL("../..", import.meta.url));
 
-/** The file of a rival's module. */
+/** The file of a rival's module, or script. */
 export function fileOf(id) {
-  return `${root}build/rivals/${id}.wasm`;
+  const { script } = RIVALS.find((rival) => rival.id === id);
+  return `${root}build/rivals/${id}.${script ? "js" : "wasm"}`;
 }
 
 /** The rivals of the catalogue that have been made, with `version`, `size` in bytes, and of the memory `shared`, `initialPages` and `maximumPages`. */
 export function installed() {
   return RIVALS.filter(({ id }) => existsSync(fileOf(id))).map((rival) => {
     const bytes = readFileSync(fileOf(rival.id));
-    return { ...rival, version: versionOf(rival), size: bytes.length, ...memoryOf(bytes) };
+    return { ...rival, version: versionOf(rival), size: bytes.length, ...(rival.script ? SCRIPT_MEMORY : memoryOf(bytes)) };
   });
 }
 
@@ -27,6 +28,9 @@ export function installedNative() {
     version: debianVersion(native.package),
   }));
 }
+
+/** A script manages a buffer that it is given. */
+const SCRIPT_MEMORY = { shared: false, initialPages: 256, maximumPages: 256 };
 
 function memoryOf(bytes) {
   const module = binaryen.readBinary(bytes);

@@ -4,6 +4,8 @@ import { copyFileSync, existsSync, mkdirSync, readFileSync, statSync, writeFileS
 import { fileURLToPath } from "node:url";
 import { runClang, runLLVM } from "@yowasp/clang";
 import binaryen from "assemblyscript/binaryen";
+import { build } from "vite";
+import { fileOf } from "./installed.mjs";
 
 const root = fileURLToPath(new URL("../..", import.meta.url));
 const here = "bench/rivals";
@@ -23,22 +25,23 @@ const MADE = [
   ["emnapi-emmalloc", [`${emnapi}/libemmalloc.a`], linked],
   ["emnapi-dlmalloc-mt", [`${emnapi}/libdlmalloc-mt.a`, `${here}/thread.c`], linked],
   ["emnapi-emmalloc-mt", [`${emnapi}/libemmalloc-mt.a`, `${here}/thread.c`], linked],
-  ["wasm-vips-mimalloc", ["node_modules/wasm-vips/lib/vips.wasm"], (out, [module]) => copyFileSync(root + module, root + out)],
+  ["thi-ng", [`${here}/thi-ng.mjs`], bundled],
+  ["wasm-vips-mimalloc", ["node_modules/wasm-vips/lib/vips.wasm"], (out, [module]) => copyFileSync(root + module, out)],
 ];
 
 /** Makes those that are missing or older than what they are made of. */
 export async function buildNpmRivals({ onProgress = () => {} } = {}) {
   mkdirSync(`${root}build/rivals`, { recursive: true });
   for (const [id, parts, make] of MADE) {
-    const out = `build/rivals/${id}.wasm`;
+    const out = fileOf(id);
     if (upToDate(out, [...parts, `${here}/npm.mjs`])) continue;
     await make(out, parts);
-    onProgress(`${out.padEnd(40)} ${statSync(root + out).size} bytes`);
+    onProgress(`${out.slice(root.length).padEnd(40)} ${statSync(out).size} bytes`);
   }
 }
 
 function upToDate(out, parts) {
-  return existsSync(root + out) && parts.every((part) => statSync(root + part).mtimeMs < statSync(root + out).mtimeMs);
+  return existsSync(out) && parts.every((part) => statSync(root + part).mtimeMs < statSync(out).mtimeMs);
 }
 
 /** Away from asconfig.json, which is numaheap's. */
@@ -46,7 +49,7 @@ function tlsf(out, [source], ...options) {
   const memory = ["--importMemory", "--noExportMemory", "--initialMemory", `${(BASE >> 16) + 1}`, "--maximumMemory", `${MAXIMUM / 65536}`];
   const speed = ["-O3", "--converge", "--noAssert", "--runtime", "minimal", "--memoryBase", `${BASE}`, "--use", "abort="];
   const file = source.slice(here.length + 1);
-  const args = [`${root}node_modules/assemblyscript/bin/asc.js`, file, "--outFile", root + out, ...memory, ...speed, ...options];
+  const args = [`${root}node_modules/assemblyscript/bin/asc.js`, file, "--outFile", out, ...memory, ...speed, ...options];
   execFileSync(process.execPath, args, { cwd: root + here, stdio: ["ignore", "inherit", "ignore"] });
 }
 
@@ -56,10 +59,10 @@ function tlsf(out, [source], ...options) {
  */
 function lockedTlsf(out, parts) {
   tlsf(out, parts, "--sharedMemory", "--enable", "threads", "--zeroFilledMemory");
-  const module = binaryen.readBinary(readFileSync(root + out));
+  const module = binaryen.readBinary(readFileSync(out));
   const current = binaryen.parseText(module.emitText().replaceAll("(memory.size)", "(memory.grow (i32.const 0))"));
   current.setFeatures(binaryen.Features.All);
-  writeFileSync(root + out, current.emitBinary());
+  writeFileSync(out, current.emitBinary());
   module.dispose();
   current.dispose();
 }
@@ -76,7 +79,14 @@ async function linked(out, parts) {
   const linker = ["--no-entry", "--import-memory", ...shared, `--max-memory=${MAXIMUM}`, ...place, ...exported].join();
   const target = ["--target=wasm32", "-O3", "-nostdlib", "-mbulk-memory", ...(shared.length ? ["-matomics"] : [])];
   const made = await runClang(["clang", ...target, ...Object.keys(files), `-Wl,${linker}`, "-o", "out.wasm"], files);
-  writeFileSync(root + out, made["out.wasm"]);
+  writeFileSync(out, made["out.wasm"]);
+}
+
+/** JavaScript from a package, as one module that any engine's worker can import. */
+async function bundled(out, [entry]) {
+  const lib = { entry: root + entry, formats: ["es"] };
+  const [{ output }] = await build({ root, configFile: false, logLevel: "silent", build: { lib, write: false } });
+  writeFileSync(out, output[0].code);
 }
 
 if (process.argv[1] === fileURLToPath(import.meta.url)) await buildNpmRivals({ onProgress: console.log });

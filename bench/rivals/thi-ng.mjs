@@ -2,7 +2,7 @@
 import { MemPool } from "@thi.ng/malloc";
 
 /** malloc, free, calloc and realloc over `buffer`, all of it. Blocks are aligned to 8; 0 is no block. */
-export function thiNg(buffer) {
+export function allocatorOf(buffer) {
   const pool = new MemPool({ buf: buffer, start: 8 });
   return {
     malloc: (size) => pool.malloc(size),

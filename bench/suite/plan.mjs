@@ -19,6 +19,7 @@ function serves(subject, cell, threads, subjects) {
 function measured(cell, subject, threads, subjects) {
   if (cell.alone || subject.nodeBlind) return subject.id === "numaheap" || (subject.nodeBlind && cell.alone === "nodeBlind");
   if (subject.kind === "floor") return cell.floor === true && (subject.lists || BUMP.includes(cell.letter));
+  if (subject.script && !cell.fromJavaScript) return false;
   if (!serves(subject, cell, threads, subjects)) return false;
   return (cell.needs ?? []).every((name) => !subject.lacks.includes(name));
 }

@@ -70,6 +70,7 @@ async function forget(crew, name) {
 const bytesOf = async (name) => (await fetched(`/module/${name}`)).arrayBuffer();
 
 async function giveModules(crew, { modules }, build) {
+  if (modules.script) return give(crew, modules.script, async () => (await fetched(`/module/${modules.script}`)).text());
   const { driver, heap, create, inspect, merged } = modules;
   for (const name of build === "merged" ? [merged, create] : [driver, heap, create, inspect])
     if (name) await give(crew, name, async () => WebAssembly.compile(await bytesOf(name)));

@@ -84,6 +84,7 @@ async function floors() {
 
 async function rival(entry) {
   const heap = fileOf(entry.id);
+  if (entry.script) return { ...entry, lacks: [], kind: "rival", modules: { script: heap } };
   const driver = await driverModule({ shared: entry.shared, floor: false });
   const has = WebAssembly.Module.exports(new WebAssembly.Module(readFileSync(heap))).map(({ name }) => name);
   const lacks = ["calloc", "realloc", "aligned_alloc"].filter((name) => !has.includes(name) && entry.region !== "malloc");

@@ -30,10 +30,19 @@ function openStage({ subject, build, memory, thread, threads, sync, cell }) {
   return new Stage(subject, modules, { ...place, base: Atomics.load(sync, OPENED) - 1 });
 }
 
+/** A script that has no address here. */
+const imported = (script) => import(`data:text/javascript;base64,${btoa(script)}`);
+
+/** A stage for an allocator in JavaScript: nobody drives it but JavaScript. */
+function scriptStage({ subject, memory, thread, threads }) {
+  const { allocatorOf } = kept.get(subject.modules.script);
+  return { subject, memory, thread, threads, heap: allocatorOf(memory.buffer), end() {} };
+}
+
 const orders = {
-  keep: ({ name, value }) => void kept.set(name, value),
+  keep: async ({ name, value }) => void kept.set(name, typeof value === "string" ? await imported(value) : value),
   forget: ({ name }) => void kept.delete(name),
-  measure: (order) => measure(cellOf(order.cell), openStage(withMemory(order)), order.sync, order),
+  measure: (order) => measure(cellOf(order.cell), (order.subject.script ? scriptStage : openStage)(withMemory(order)), order.sync, order),
   replay: (order) => replay(openStage(withMemory(order)), order.sync, kept.get(order.trace)),
   numa: (order) => numa(() => openStage({ ...withMemory(order), threads: 1, thread: 0, sync: new Int32Array(16) })),
   coldStart: ({ subject, bytes }) => coldStart(subject, bytes),
@@ -44,14 +53,14 @@ function withMemory(order) {
   return { ...order, memory: order.memory ?? memoryOf(order.subject) };
 }
 
-function answer(order) {
+async function answer(order) {
   try {
-    return { value: orders[order.is](order) };
+    return { value: await orders[order.is](order) };
   } catch (error) {
     return { error: String(error?.stack ?? error) };
   }
 }
 
 const port = globalThis.process?.getBuiltinModule?.("node:worker_threads")?.parentPort;
-if (port && !("WorkerGlobalScope" in globalThis)) port.on("message", (order) => port.postMessage(answer(order)));
-else globalThis.onmessage = ({ data }) => globalThis.postMessage(answer(data));
+if (port && !("WorkerGlobalScope" in globalThis)) port.on("message", async (order) => port.postMessage(await answer(order)));
+else globalThis.onmessage = async ({ data }) => globalThis.postMessage(await answer(data));

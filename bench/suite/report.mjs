@@ -13,7 +13,7 @@ export const machine = () => ({
   os: `${process.platform} ${release()}`,
 });
 
-function row(name, figures, titles) {
+function row(name, figures, titles, scaling) {
   const { numaheap, floor, floorRatio, bestRival, bestRivalRatio, rivals, spread } = figures;
   const own = spread.numaheap;
   const best = rivals[bestRival];
@@ -26,19 +26,23 @@ function row(name, figures, titles) {
     figure(best) + (bestRivalRatio !== undefined && !wins ? " *" : ""),
     bestRival ? titles.get(bestRival) : "-",
     times(bestRivalRatio),
+    scaling ? times(scaling.median) : "",
   ];
 }
 
-/** The table: a line a cell, and one below it for calls across modules. The faster of numaheap and its best rival has a star. */
+/**
+ * The table: a line a cell, and one below it for calls across modules. The faster of numaheap and its best rival has a star; "threads to one" is the
+ * throughput of numaheap's threads together over that of one.
+ */
 export function tableOf(cells, subjects) {
   const titles = new Map(subjects.map(({ id, title }) => [id, title]));
   const rows = cells.flatMap((each) => {
     const { cell, cross, unit, build, threads, processors } = each;
     const crowded = threads > processors ? " (more threads than processors)" : "";
-    const first = row(`${cell} ${unit}${build === "cross" ? ", called" : ""}${crowded}`, each, titles);
+    const first = row(`${cell} ${unit}${build === "cross" ? ", called" : ""}${crowded}`, each, titles, each.scaling);
     return cross ? [first, row(`${cell} called`, cross, titles)] : [first];
   });
-  return table(["cell", "numaheap [p10..p90]", "floor", "to floor", "best rival", "", "to best rival"], rows);
+  return table(["cell", "numaheap [p10..p90]", "floor", "to floor", "best rival", "", "to best rival", "threads to one"], rows);
 }
 
 /** Bytes committed over bytes live, least first. */

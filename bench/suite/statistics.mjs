@@ -44,10 +44,10 @@ function meanOf(measured, parts) {
   return values.length && values.every((value) => value !== undefined) ? geometricMean(values) : undefined;
 }
 
-/** Spread over the rounds of a / b, of the parts that both got through. */
-function ratio(a, b) {
+/** Spread over the rounds of times x a / b, of the parts that both got through. */
+function ratio(a, b, times = 1) {
   const parts = a.parts.filter((part) => b.parts.includes(part));
-  const ratios = a.rounds.map((measured, round) => meanOf(measured, parts) / meanOf(b.rounds[round], parts));
+  const ratios = a.rounds.map((measured, round) => (times * meanOf(measured, parts)) / meanOf(b.rounds[round], parts));
   const known = ratios.filter((each) => Number.isFinite(each));
   return known.length ? spreadOf(known) : undefined;
 }
@@ -88,14 +88,28 @@ function figures(entries, subjects, build) {
   };
 }
 
+/** Throughput of numaheap's threads together over that of one, round by round. A value is a thread's time; of a replay, that of all. */
+function scalingOf(alone, together, share) {
+  const ours = ({ subject, build }) => subject === "numaheap" && build === "merged";
+  const [one, many] = [alone.find(ours), together.find(ours)];
+  return one && many && ratio(one, many, share);
+}
+
 /**
  * @param samples what runRounds resolves with
  * @returns the cells as `--json` prints them: figures of merged modules, and of called ones under `cross` where both were measured
  */
 export function cellsOf(samples, { subjects, cells, cores }) {
+  const measured = new Map(
+    cells.map(({ cell, id }) => {
+      const own = samples.filter((sample) => sample.cell === id);
+      return [id, entriesOf(cell.alone === "changes" ? own.map(byChanges) : own)];
+    }),
+  );
   return cells.map(({ cell, threads, id }) => {
-    const own = samples.filter((sample) => sample.cell === id).map(cell.alone === "changes" ? byChanges : (sample) => sample);
-    const entries = entriesOf(own);
+    const entries = measured.get(id);
+    const scaling =
+      threads > 1 && !cell.alone ? scalingOf(measured.get(`${cell.letter}1`) ?? [], entries, cell.traces ? 1 : threads) : undefined;
     const builds = new Set(entries.map(({ build }) => build));
     const build = builds.has("merged") ? "merged" : "cross";
     const errors = Object.fromEntries(entries.filter(({ error }) => error).map(({ subject, error }) => [subject, error]));
@@ -110,6 +124,7 @@ export function cellsOf(samples, { subjects, cells, cores }) {
       unit: unitOf(cell),
       build,
       ...figures(entries, subjects, build),
+      ...(scaling && { scaling }),
       ...(build === "merged" &&
         entries.filter((entry) => entry.build === "cross").length > 2 && { cross: figures(entries, subjects, "cross") }),
       crowded: Math.max(0, ...entries.map(({ crowded }) => crowded)),

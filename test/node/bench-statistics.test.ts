@@ -116,6 +116,13 @@ test("who is far behind is measured in every third round only, the best rival in
   expect(isSettled(4, "slow", near)).toBe(false);
 });
 
+test("threads together are compared with one, in the same round", () => {
+  const samples = [...of("numaheap", [10, 20]), ...of("numaheap", [20, 40], { cell: "a2" }), ...of("fast", [50, 50], { cell: "a2" })];
+  const [a1, a2] = cellsOf(samples, settings(["a1", "a2"], 2));
+  expect(a1.scaling).toBeUndefined();
+  expect(a2.scaling.median).toBe(1); // two threads, each half as fast
+});
+
 test("changes of the topology are compared with fewer of them", () => {
   const rate = (part: number, value: number): Sample => ({
     cell: "r2",

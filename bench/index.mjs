@@ -18,8 +18,8 @@ import { TRACES } from "./suite/traces.mjs";
 
 const results = fileURLToPath(new URL("./results/", import.meta.url));
 /** Rounds, and milliseconds of a measurement and of the warm-up before it. */
-const FULL = { rounds: 9, ms: 12, warmUpMs: 12 };
-const QUICK = { rounds: 3, ms: 6, warmUpMs: 8 };
+const FULL = { rounds: 9, ms: 10, warmUpMs: 8 };
+const QUICK = { rounds: 2, ms: 5, warmUpMs: 6 };
 /** Traces of a quick run, and those whose footprint is drawn. */
 const FEW_TRACES = ["redis", "node-workers", "jq-filter", "python-json"];
 
@@ -41,7 +41,8 @@ const program = new Command("npm run bench --")
 async function main() {
   const options = program.parse().opts();
   const engine = engineOf(options.engine);
-  const cells = cellsWanted(options.only);
+  const cores = machine().processors;
+  const cells = cellsWanted(options.only, options.quick ? cores : undefined);
   const amount = { ...(options.quick ? QUICK : FULL), ...(options.rounds && { rounds: options.rounds }) };
   const traces = options.quick ? FEW_TRACES : TRACES;
   const progress = new LiveLine(process.stderr);
@@ -59,7 +60,6 @@ async function main() {
   if (missing.length)
     progress.say(`not built, and left out: ${missing.map(({ title }) => title).join(", ")} (bash bench/rivals/debian.sh)`);
 
-  const cores = machine().processors;
   const start = performance.now();
   const native = [];
   const afterRound =

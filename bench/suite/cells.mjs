@@ -207,7 +207,7 @@ export const CELLS = [
     letter: "t",
     title: "time over size: batches of 100 blocks of 16 B to 64 KiB, geometric mean",
     threads: [1],
-    parts: [16, 64, 256, 1024, 4096, 8192, 16384, 32768, 65536],
+    parts: [16, 64, 256, 1024, 8192, 32768, 65536],
     chunk: 2000,
     setUp: nothing,
     run: (driver, at, rounds, threads, thread, size) => driver.batch(at.own, rounds, at.slots, 100, size),

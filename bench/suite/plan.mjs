@@ -24,10 +24,10 @@ function measured(cell, subject, threads, subjects) {
   return (cell.needs ?? []).every((name) => !subject.lacks.includes(name));
 }
 
-/** With more threads than processors, what a call costs is not to be seen. */
-const buildsOf = (cell, subject, alone) => {
+/** What a call costs is to be seen with one thread. */
+const buildsOf = (cell, subject, threads) => {
   if (cell.fromJavaScript || cell.coldStart || !subject.modules.merged) return ["cross"];
-  return CROSS.includes(cell.letter) && alone ? ["merged", "cross"] : ["merged"];
+  return CROSS.includes(cell.letter) && threads === 1 ? ["merged", "cross"] : ["merged"];
 };
 
 /** Every other round in reverse, and each round beginning one further on. */
@@ -37,31 +37,32 @@ function turned(list, round) {
   return round & 1 ? rotated.reverse() : rotated;
 }
 
-/** Cells as `only` names them: letters, or letters with a count of threads. All, without it. */
-export function cellsWanted(only) {
-  const wanted = CELLS.flatMap((cell) => cell.threads.map((threads) => ({ cell, threads, id: `${cell.letter}${threads}` })));
+/** Cells as `only` names them: letters, or letters with a count of threads. All of at most so many threads, without it. */
+export function cellsWanted(only, mostThreads = Infinity) {
+  const all = CELLS.flatMap((cell) => cell.threads.map((threads) => ({ cell, threads, id: `${cell.letter}${threads}` })));
+  const wanted = all.filter(({ threads }) => threads <= mostThreads);
   if (!only) return wanted;
-  const known = new Set(wanted.flatMap(({ cell, id }) => [cell.letter, id]));
+  const known = new Set(all.flatMap(({ cell, id }) => [cell.letter, id]));
   for (const name of only)
-    if (!known.has(name)) throw new RangeError(`--only ${name}: there is no such cell; they are ${wanted.map(({ id }) => id).join(" ")}`);
-  return wanted.filter(({ cell, id }) => only.includes(cell.letter) || only.includes(id));
+    if (!known.has(name)) throw new RangeError(`--only ${name}: there is no such cell; they are ${all.map(({ id }) => id).join(" ")}`);
+  return all.filter(({ cell, id }) => only.includes(cell.letter) || only.includes(id));
 }
 
 /** What a cell is measured with, one after the other. */
 export const partsOf = (cell, traces) => (cell.traces ? traces : (cell.parts ?? [undefined]));
 
-/** Tasks of one round for bench/suite/runner.mjs, without what `isSettled` names: by cell, subject and build. */
+/** Tasks of one round for bench/suite/runner.mjs, without what `isSettled` names: by cell, subject, build and part. */
 export function planOf(round, { subjects, cells, cores, warmUpMs, ms, traces = TRACES, isSettled = () => false }) {
   const tasks = [];
   for (const { cell, threads, id } of cells) {
     const entries = subjects
       .filter((subject) => measured(cell, subject, threads, subjects))
-      .flatMap((subject) => buildsOf(cell, subject, threads <= cores).map((build) => ({ subject, build })))
-      .filter(({ subject, build }) => !isSettled(id, subject.id, build));
+      .flatMap((subject) => buildsOf(cell, subject, threads).map((build) => ({ subject, build })));
     const common = { cell: id, threads, alone: threads <= cores, warmUpMs, ms };
     const is = cell.traces ? "replay" : cell.coldStart ? "coldStart" : "measure";
     for (const part of partsOf(cell, traces)) {
       for (const { subject, build } of turned(entries, round)) {
+        if (isSettled(id, subject.id, build, part)) continue;
         tasks.push({ ...common, id: tasks.length, is, part, subject, build });
       }
     }

@@ -1,27 +1,28 @@
-// Who need not be measured in every round, as his place is known. A run has its time for those that are close to each other.
+// Who need not be measured any more, as his place is known. A run has its time for those that are close to each other.
 import { entriesOf } from "./statistics.mjs";
 
-/** Rounds in which everything is measured, how much slower than the fastest rival is out of the question, and how often that is measured after them. */
+/** Rounds in which everything is measured; one of a cell that is a mean of many programs. */
 const FIRST_ROUNDS = 3;
+const FIRST_ROUNDS_OF_TRACES = 1;
+/** How much slower than the fastest rival is out of the question. */
 const OUT_OF_THE_QUESTION = 2;
-const SELDOM = 3;
 
 /**
- * Rivals that in each of the rounds so far failed, or took over twice the time of the fastest rival of the round: a function of cell, subject and build.
- * The first rounds have them all, and so has every third one.
+ * What a round leaves out: a function of cell, subject, build and part. Rivals that in each of the rounds so far took over twice the time of the
+ * fastest rival of the round, or failed; and of the others, parts that they failed in.
  */
 export function settledIn(round, samples, { subjects, cells }) {
-  if (round < FIRST_ROUNDS || round % SELDOM === 0) return () => false;
   const isRival = new Set(subjects.filter(({ kind }) => kind === "rival").map(({ id }) => id));
   const settled = new Set();
-  for (const { id } of cells) {
+  for (const { cell, id } of cells) {
+    if (round < (cell.traces ? FIRST_ROUNDS_OF_TRACES : FIRST_ROUNDS)) continue;
     const entries = entriesOf(samples.filter((sample) => sample.cell === id && isRival.has(sample.subject)));
-    for (const build of ["merged", "cross"]) {
+    for (const { subject, build, values, failed } of entries) {
       const alike = entries.filter((entry) => entry.build === build);
-      const best = (at) => Math.min(...alike.map(({ values }) => values[at] ?? Infinity));
-      for (const { subject, values } of alike)
-        if (values.every((value, at) => !(value <= OUT_OF_THE_QUESTION * best(at)))) settled.add(`${id} ${subject} ${build}`);
+      const best = (at) => Math.min(...alike.map((entry) => entry.values[at] ?? Infinity));
+      if (values.every((value, at) => !(value <= OUT_OF_THE_QUESTION * best(at)))) settled.add([id, subject, build].join());
+      for (const part of failed) settled.add([id, subject, build, part].join());
     }
   }
-  return (cell, subject, build) => settled.has(`${cell} ${subject} ${build}`);
+  return (cell, subject, build, part) => settled.has([cell, subject, build].join()) || settled.has([cell, subject, build, part].join());
 }

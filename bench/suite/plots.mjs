@@ -4,8 +4,22 @@ import { parse, View } from "vega";
 import { compile } from "vega-lite";
 
 const OURS = "#c0392b";
-const FLOOR = "#7f8c8d";
-const RIVALS = ["#2c3e50", "#2980b9", "#16a085", "#8e44ad", "#d35400", "#27ae60", "#7f6000", "#34495e", "#5dade2"];
+const FLOOR = "#95a5a6";
+/** numaheap in other circumstances. */
+const ALIKE = "#e6b0aa";
+/** Of the rivals, by the beginning of their ids: builds for one thread and for many have one colour. */
+const COLOURS = {
+  "as-minimal": "#1f77b4",
+  "emnapi-dlmalloc": "#ff7f0e",
+  "emnapi-emmalloc": "#2ca02c",
+  "emscripten-dlmalloc": "#9467bd",
+  "emscripten-emmalloc": "#8c564b",
+  mimalloc: "#e377c2",
+  "wasm-vips-mimalloc": "#17becf",
+  "wasi-dlmalloc": "#bcbd22",
+  "rust-dlmalloc": "#34495e",
+  "thi-ng": "#7f6000",
+};
 
 /** Bytes of an SVG of a Vega-Lite picture. */
 async function svg(spec) {
@@ -18,12 +32,26 @@ async function svg(spec) {
   return `${text}\n`;
 }
 
-const colours = (subjects) => {
-  const rivals = subjects.filter(({ kind }) => kind === "rival");
-  const colourOf = ({ id, kind }) =>
-    id === "numaheap" ? OURS : kind === "floor" ? FLOOR : RIVALS[rivals.findIndex((each) => each.id === id) % RIVALS.length];
-  return { domain: subjects.map(({ title }) => title), range: subjects.map(colourOf) };
-};
+function colourOf({ id, kind }) {
+  if (id === "numaheap") return OURS;
+  if (kind === "floor") return FLOOR;
+  return COLOURS[Object.keys(COLOURS).find((start) => id.startsWith(start))] ?? ALIKE;
+}
+
+/** The scale of the allocators that a picture's rows have. */
+function coloursOf(rows, subjects) {
+  const there = new Set(rows.map(({ allocator }) => allocator));
+  const shown = subjects.filter(({ title }) => there.has(title));
+  return { domain: shown.map(({ title }) => title), range: shown.map(colourOf) };
+}
+
+const legend = (values, subjects) => ({
+  field: "allocator",
+  type: "nominal",
+  scale: coloursOf(values, subjects),
+  title: null,
+  legend: { labelLimit: 300 },
+});
 
 /** One figure an allocator and cell: { cell, title of the cell, allocator, median, p10, p90 }. */
 function rowsOf(cells, subjects) {
@@ -35,39 +63,52 @@ function rowsOf(cells, subjects) {
   );
 }
 
-/** Bars: time of every allocator in every cell, on a logarithmic scale of its own, shortest first. */
+/** How much slower than the fastest a bar may be to be drawn, and how far beyond the longest bar a spread may reach. */
+const NEAR = 6;
+const MARGIN = 1.4;
+
+/** Bars: time of the allocators in every cell, shortest first; of those that are far slower, how many there are. */
 export function bars(cells, subjects) {
   const picked = cells.filter(({ threads }) => threads <= 2);
-  const { domain, range } = colours(subjects);
-  const panel = ({ cell, title, unit, threads }) => ({
-    title: {
-      text: `${cell}: ${title}`,
-      subtitle: `${unit}, ${threads === 1 ? "1 thread" : `${threads} threads`}`,
-      anchor: "start",
-      fontSize: 11,
-    },
-    width: 230,
-    height: { step: 13 },
-    transform: [{ filter: `datum.cell === '${cell}'` }],
-    layer: [
-      { mark: "bar", encoding: { color: { field: "allocator", type: "nominal", scale: { domain, range }, legend: null } } },
-      { mark: { type: "rule" }, encoding: { x: { field: "p10", type: "quantitative" }, x2: { field: "p90" } } },
-      {
-        mark: { type: "text", align: "left", dx: 4, fontSize: 9 },
-        encoding: { text: { field: "median", type: "quantitative", format: ".3~s" } },
+  const rows = rowsOf(picked, subjects);
+  const ours = new Map(subjects.map(({ id, title }) => [title, id]));
+  const panel = ({ cell, title, unit, threads }) => {
+    const own = rows.filter((row) => row.cell === cell);
+    const rivals = own.filter(({ allocator }) => coloursOf([{ allocator }], subjects).range[0] !== FLOOR);
+    const fastest = Math.min(...rivals.map(({ median }) => median));
+    const values = own.filter(({ allocator, median }) => median <= NEAR * fastest || ours.get(allocator) === "numaheap");
+    const longest = MARGIN * Math.max(...values.map(({ median }) => median));
+    const slower = own.length - values.length;
+    const words = [
+      `${unit}, ${threads === 1 ? "1 thread" : `${threads} threads`}`,
+      ...(slower ? [`${slower} more over ${NEAR} times the fastest`] : []),
+    ];
+    return {
+      title: { text: `${cell}: ${title}`, subtitle: words.join("; "), anchor: "start", fontSize: 11, frame: "group", limit: 500 },
+      data: { values: values.map((row) => ({ ...row, low: Math.min(row.p10, longest), high: Math.min(row.p90, longest) })) },
+      width: 230,
+      height: { step: 13 },
+      layer: [
+        { mark: "bar", encoding: { color: { ...legend(values, subjects), legend: null } } },
+        { mark: "rule", encoding: { x: { field: "low", type: "quantitative" }, x2: { field: "high" } } },
+        {
+          mark: { type: "text", align: "left", dx: 4, fontSize: 9 },
+          encoding: { x: { field: "high", type: "quantitative" }, text: { field: "median", type: "quantitative", format: ".3~s" } },
+        },
+      ],
+      encoding: {
+        x: { field: "median", type: "quantitative", title: null, axis: { tickCount: 4 }, scale: { domain: [0, longest] } },
+        y: {
+          field: "allocator",
+          type: "nominal",
+          sort: { field: "median", op: "min" },
+          title: null,
+          axis: { labelLimit: 230 },
+        },
       },
-    ],
-    encoding: {
-      x: { field: "median", type: "quantitative", title: null, axis: { tickCount: 4 } },
-      y: { field: "allocator", type: "nominal", sort: { field: "median", op: "min" }, title: null },
-    },
-  });
-  return svg({
-    data: { values: rowsOf(picked, subjects) },
-    concat: picked.map(panel),
-    columns: 3,
-    resolve: { scale: { x: "independent", y: "independent" } },
-  });
+    };
+  };
+  return svg({ concat: picked.map(panel), columns: 3, resolve: { scale: { x: "independent", y: "independent", color: "independent" } } });
 }
 
 /** Scaling: pairs of all threads together in a second, over the number of threads. */
@@ -77,20 +118,20 @@ export function scaling(cells, subjects) {
   );
   const values = rowsOf(cells, subjects)
     .filter(({ letter }) => letters.includes(letter))
-    .map((each) => ({ ...each, rate: (each.threads * 1000) / each.median }));
-  const { domain, range } = colours(subjects);
+    .map((each) => ({ ...each, panel: `${each.letter}: ${each.title.split(":")[0]}`, rate: (each.threads * 1000) / each.median }));
   return svg({
     data: { values },
-    facet: { field: "letter", type: "nominal", title: null },
+    facet: { field: "panel", type: "nominal", title: null },
     columns: 3,
+    resolve: { scale: { y: "independent" } },
     spec: {
       width: 220,
       height: 160,
       mark: { type: "line", point: true },
       encoding: {
-        x: { field: "threads", type: "ordinal", title: "threads" },
-        y: { field: "rate", type: "quantitative", title: "million pairs a second" },
-        color: { field: "allocator", type: "nominal", scale: { domain, range }, title: null },
+        x: { field: "threads", type: "ordinal", title: "threads", axis: { labelAngle: 0 } },
+        y: { field: "rate", type: "quantitative", title: "million pairs a second", scale: { type: "log" } },
+        color: legend(values, subjects),
       },
     },
   });
@@ -99,16 +140,16 @@ export function scaling(cells, subjects) {
 /** Time over size: the parts of the cell t. */
 export function overSize(parts, subjects) {
   const titles = new Map(subjects.map(({ id, title }) => [id, title]));
-  const { domain, range } = colours(subjects);
+  const values = parts.filter(({ cell }) => cell === "t1").map((each) => ({ ...each, allocator: titles.get(each.subject) }));
   return svg({
-    data: { values: parts.filter(({ cell }) => cell === "t1").map((each) => ({ ...each, allocator: titles.get(each.subject) })) },
+    data: { values },
     width: 520,
     height: 300,
     mark: { type: "line", point: true },
     encoding: {
       x: { field: "part", type: "quantitative", scale: { type: "log", base: 2 }, title: "bytes" },
       y: { field: "median", type: "quantitative", scale: { type: "log" }, title: "ns/pair" },
-      color: { field: "allocator", type: "nominal", scale: { domain, range }, title: null },
+      color: legend(values, subjects),
     },
   });
 }
@@ -116,7 +157,6 @@ export function overSize(parts, subjects) {
 /** Committed over live bytes through traces, each on one thread. */
 export function footprint(parts, subjects, names) {
   const titles = new Map(subjects.map(({ id, title }) => [id, title]));
-  const { domain, range } = colours(subjects);
   const values = parts
     .filter(({ part: trace, cell, series }) => cell === "n1" && names.includes(trace) && series?.length)
     .flatMap(({ part: trace, subject, series, peakLiveBytes }) =>
@@ -130,15 +170,15 @@ export function footprint(parts, subjects, names) {
   return svg({
     data: { values },
     facet: { field: "trace", type: "nominal", title: null },
-    columns: 3,
+    columns: 2,
     spec: {
-      width: 220,
-      height: 160,
+      width: 300,
+      height: 200,
       mark: "line",
       encoding: {
         x: { field: "share", type: "quantitative", title: "of the trace's events", axis: { format: "%" } },
-        y: { field: "ratio", type: "quantitative", title: "committed / peak live bytes" },
-        color: { field: "allocator", type: "nominal", scale: { domain, range }, title: null },
+        y: { field: "ratio", type: "quantitative", title: "committed / peak live bytes", scale: { type: "log" } },
+        color: legend(values, subjects),
       },
     },
   });

@@ -215,6 +215,18 @@ class Run {
   }
 }
 
+/** A node goes between the answer to a request for frames and the word where they lie. */
+const NODE_GOES: { nodes: number; steps: Step[] } = {
+  nodes: 1,
+  steps: [
+    { kind: "nodes", count: 2 },
+    { kind: "balloon", target: 300, waits: true, tellsFirst: false },
+    { kind: "balloon", target: 302, waits: false, tellsFirst: false },
+    { kind: "room", frames: null },
+    { kind: "nodes", count: 1 },
+  ],
+};
+
 test.each(SYSTEMS)(
   "%s",
   async (system) => {
@@ -231,7 +243,7 @@ test.each(SYSTEMS)(
         expect(problems).toEqual([]);
         expect(guest.handlerInvocations).toBe(invocations);
       }),
-      { numRuns: 120 },
+      { numRuns: 120, examples: [[NODE_GOES]] },
     );
   },
   120_000,

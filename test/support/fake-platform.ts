@@ -158,13 +158,15 @@ export class FakePlatform implements Platform {
     await this.#request(`deflate ${gfns.length}`);
     const given = gfns.slice(0, this.room);
     this.room -= given.length;
-    const changes = given.map((gfn): PlatformChange => {
+    for (const gfn of given) {
       if (!this.ballooned.delete(gfn)) throw new Error(`frame ${gfn} is not in the balloon`);
       new Uint8Array(this.memory.buffer, gfn * FRAME, FRAME).fill(0);
-      return { kind: "frames", first: gfn, count: 1, node: this.comesBackOn(gfn) };
-    });
-    if (this.tellsFirst) this.happen(...changes);
-    else queueMicrotask(() => queueMicrotask(() => queueMicrotask(() => this.happen(...changes))));
+    }
+    // On a node that there is when the guest is told: nodes may have gone since it asked.
+    const tell = () =>
+      this.happen(...given.map((first): PlatformChange => ({ kind: "frames", first, count: 1, node: this.comesBackOn(first) })));
+    if (this.tellsFirst) tell();
+    else queueMicrotask(() => queueMicrotask(() => queueMicrotask(tell)));
     return given.length;
   }
 

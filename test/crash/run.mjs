@@ -3,12 +3,11 @@
 // with some k', and every k' with SPREAD values of k, which takes a quarter of an hour.
 
 import { parseArgs } from "node:util";
+import { isMainThread } from "node:worker_threads";
+import { performAll } from "../interleave/pool.mjs";
 import { paths } from "./paths.mjs";
 import { Stage } from "./stage.mjs";
 
-const { values } = parseArgs({
-  options: { path: { type: "string", default: "" }, all: { type: "boolean", default: false }, json: { type: "boolean", default: false } },
-});
 /** Pairs (k, k') a path is sampled with. */
 const PAIRS = 400;
 /** Steps k, spread over a path, that --all takes every k' with. */
@@ -78,11 +77,10 @@ function every(result, check) {
   for (let k = 1; k <= result.steps; ++k) if (!check(k, 1 + ((k * 7919) % longest)).reaped) ++result.pairs;
 }
 
-const results = [];
-let failed = 0;
-for (const [name, path] of Object.entries(paths)) {
-  if (!name.includes(values.path)) continue;
-  const result = { path: name, steps: 0, pairs: 0, failures: [] };
+/** A path with a death at each of its steps: { path, steps, pairs, failed, failures: the first few in words }. In a worker. */
+export function perform({ name, all }) {
+  const path = paths[name];
+  const result = { path: name, steps: 0, pairs: 0, failed: 0, failures: [] };
   const check = (k, reaperStep) => {
     let outcome;
     try {
@@ -91,7 +89,7 @@ for (const [name, path] of Object.entries(paths)) {
       outcome = { failure: error.stack.split("\n").slice(0, 6).join(" ") };
     }
     if (outcome.failure) {
-      ++failed;
+      ++result.failed;
       outcome.reaped = true; // enough of this death
       if (result.failures.length < 5)
         result.failures.push(`death at ${k}${reaperStep ? `, of the reaper at ${reaperStep}` : ""}: ${outcome.failure}`);
@@ -99,16 +97,32 @@ for (const [name, path] of Object.entries(paths)) {
     return outcome;
   };
   for (let k = 1; !check(k, 0).ended; ++k) result.steps = k;
-  if (result.steps > 0) (values.all ? every : sampled)(result, check);
-  results.push(result);
-  if (!values.json) {
-    console.log(
-      `${name.padEnd(42)} ${String(result.steps).padStart(5)} steps, ${String(result.pairs).padStart(5)} with the reaper's death${result.failures.length ? "  FAILED" : ""}`,
-    );
-    for (const failure of result.failures) console.log(`    ${failure}`);
-  }
+  if (result.steps > 0) (all ? every : sampled)(result, check);
+  return result;
 }
-const sum = (field) => results.reduce((total, result) => total + result[field], 0);
-if (values.json) console.log(JSON.stringify(results));
-else console.log(`${sum("steps")} deaths, and ${sum("pairs")} with the reaper's death after it; ${failed} failed`);
-process.exitCode = failed ? 1 : 0;
+
+function describe({ path, steps, pairs, failures }) {
+  const counts = `${String(steps).padStart(5)} steps, ${String(pairs).padStart(5)} with the reaper's death`;
+  return [`${path.padEnd(42)} ${counts}${failures.length ? "  FAILED" : ""}`, ...failures.map((failure) => `    ${failure}`)].join("\n");
+}
+
+async function main() {
+  const { values } = parseArgs({
+    options: { path: { type: "string", default: "" }, all: { type: "boolean", default: false }, json: { type: "boolean", default: false } },
+  });
+  const names = Object.keys(paths).filter((name) => name.includes(values.path));
+  if (!names.length) throw new Error(`no path is called "${values.path}": paths.mjs names them`);
+  const tasks = names.map((name) => ({ name, all: values.all }));
+  const results = await performAll(import.meta.url, tasks, {
+    onResult({ name }, result) {
+      if (result.error) throw new Error(`${name}: ${result.error}`);
+      if (!values.json) console.log(describe(result));
+    },
+  });
+  const sum = (field) => results.reduce((total, result) => total + result[field], 0);
+  if (values.json) console.log(JSON.stringify(results));
+  else console.log(`${sum("steps")} deaths, and ${sum("pairs")} with the reaper's death after it; ${sum("failed")} failed`);
+  process.exitCode = sum("failed") ? 1 : 0;
+}
+
+if (isMainThread) await main();

@@ -30,6 +30,18 @@ const slotted = (loop, count, ...rest) => ({
   tearDown: (driver, at) => driver.clear(at.slots, count),
 });
 
+/** One block in hand. */
+const ping = { setUp: nothing, run: (driver, at, rounds) => driver.ping(at.own, rounds), tearDown: nothing };
+/** Every other thread frees what the one before it takes. */
+const handedOver = {
+  chunk: 6400,
+  setUp: nothing,
+  roles: 2,
+  produce: (driver, at, rounds, pair) => driver.produce(at.own, rounds, at.ring + pair * RING_BYTES, 16, 240),
+  consume: (driver, at, rounds, pair) => driver.consume(at.own, rounds, at.ring + pair * RING_BYTES),
+  tearDown: nothing,
+};
+
 /**
  * `threads`: on how many it is measured. `floor`: bare lists can do it. `chunk`: rounds between two looks at the clock. `warmUp`: rounds after
  * which all slots have been used. `parts`: what it is measured with, one after the other. `needs`: what an allocator must have beside malloc and free. `run` answers how often the driver found something wrong.
@@ -42,9 +54,7 @@ export const CELLS = [
     threads: [1, 2, 4],
     floor: true,
     chunk: 20_000,
-    setUp: nothing,
-    run: (driver, at, rounds) => driver.ping(at.own, rounds),
-    tearDown: nothing,
+    ...ping,
   },
   {
     letter: "b",
@@ -87,12 +97,7 @@ export const CELLS = [
     letter: "f",
     title: "producer and consumer: 16 to 255 B",
     threads: [2, 4],
-    chunk: 6400,
-    setUp: nothing,
-    roles: 2,
-    produce: (driver, at, rounds, pair) => driver.produce(at.own, rounds, at.ring + pair * RING_BYTES, 16, 240),
-    consume: (driver, at, rounds, pair) => driver.consume(at.own, rounds, at.ring + pair * RING_BYTES),
-    tearDown: nothing,
+    ...handedOver,
   },
   {
     letter: "g",
@@ -173,9 +178,7 @@ export const CELLS = [
     threads: [1],
     alone: "nodeBlind",
     chunk: 20_000,
-    setUp: nothing,
-    run: (driver, at, rounds) => driver.ping(at.own, rounds),
-    tearDown: nothing,
+    ...ping,
   },
   {
     letter: "q",
@@ -183,12 +186,7 @@ export const CELLS = [
     threads: [2],
     alone: "nodeBlind",
     nodes: 2,
-    chunk: 6400,
-    setUp: nothing,
-    roles: 2,
-    produce: (driver, at, rounds, pair) => driver.produce(at.own, rounds, at.ring + pair * RING_BYTES, 16, 240),
-    consume: (driver, at, rounds, pair) => driver.consume(at.own, rounds, at.ring + pair * RING_BYTES),
-    tearDown: nothing,
+    ...handedOver,
   },
   {
     letter: "r",

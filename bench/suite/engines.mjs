@@ -15,7 +15,11 @@ function command(file, args, version) {
       const child = spawn(file, version, { stdio: ["ignore", "pipe", "ignore"] });
       child.stdout.on("data", (data) => (said += data));
       child.on("error", reject);
-      child.on("exit", (code) => (code === 0 ? resolve(said.trim().split("\n")[0]) : reject(new Error(`${file} ended with ${code}`))));
+      child.on("exit", (code) =>
+        code === 0
+          ? resolve(said.trim().split("\n")[0])
+          : reject(new Error(`${[file, ...version].join(" ")} ended with ${code}: is there such an engine, and a network?`)),
+      );
     });
   const run = (url) => {
     const child = spawn(file, [...args, runner, url], { stdio: ["ignore", "ignore", "pipe"] });
@@ -59,7 +63,7 @@ function chromium(path = process.env.CHROMIUM ?? "/usr/bin/chromium") {
 
 const npx = (name, ...args) => command("npx", ["--yes", name, ...args], ["--yes", name, "--version"]);
 
-export const ENGINES = {
+const ENGINES = {
   node: () => ({ ...command(process.execPath, [], ["--version"]), name: "node" }),
   chromium: () => ({ ...chromium(), name: "chromium" }),
   deno: () => ({ ...npx("deno", "run", "--allow-all"), name: "deno" }),

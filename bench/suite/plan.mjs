@@ -49,7 +49,7 @@ export function cellsWanted(only, mostThreads = Infinity) {
 }
 
 /** What a cell is measured with, one after the other. */
-export const partsOf = (cell, traces) => (cell.traces ? traces : (cell.parts ?? [undefined]));
+const partsOf = (cell, traces) => (cell.traces ? traces : (cell.parts ?? [undefined]));
 
 /** Tasks of one round for bench/suite/runner.mjs, without what `isSettled` names: by cell, subject, build and part. */
 export function planOf(round, { subjects, cells, cores, warmUpMs, ms, traces = TRACES, isSettled = () => false }) {

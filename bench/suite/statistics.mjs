@@ -8,7 +8,7 @@ const byKey = (list, key) =>
   Map.groupBy?.(list, key) ?? list.reduce((map, item) => map.set(key(item), [...(map.get(key(item)) ?? []), item]), new Map());
 
 /** { median, p10, p90, rounds } of numbers, one a round. */
-export function spreadOf(values) {
+function spreadOf(values) {
   return { median: median(values), p10: quantile(values, 0.1), p90: quantile(values, 0.9), rounds: values.length };
 }
 

@@ -43,6 +43,7 @@ function shrink(path) {
   module.runPasses(["no-inline"]);
   binaryen.setOptimizeLevel(3);
   binaryen.setShrinkLevel(1);
+  binaryen.setAlwaysInlineMaxSize(4);
   for (let i = 0; i < 3; ++i) module.optimize();
   module.runPasses(["strip-debug", "strip-producers", "strip-target-features"]);
   writeFileSync(path, module.emitBinary());

@@ -44,6 +44,8 @@ function shrink(path) {
   binaryen.setOptimizeLevel(3);
   binaryen.setShrinkLevel(1);
   binaryen.setAlwaysInlineMaxSize(4);
+  binaryen.setGenerateStackIR(true);
+  binaryen.setOptimizeStackIR(true);
   for (let i = 0; i < 3; ++i) module.optimize();
   module.runPasses(["strip-debug", "strip-producers", "strip-target-features"]);
   writeFileSync(path, module.emitBinary());

@@ -39,8 +39,11 @@ function shrink(path) {
   const module = binaryen.readBinary(readFileSync(path));
   const { MutableGlobals, SignExt, Atomics, BulkMemory, BulkMemoryOpt, NontrappingFPToInt, SIMD128 } = binaryen.Features;
   module.setFeatures(MutableGlobals | SignExt | Atomics | BulkMemory | BulkMemoryOpt | NontrappingFPToInt | SIMD128);
-  binaryen.setPassArgument("no-inline", "*NoInline");
-  module.runPasses(["no-inline"]);
+  // Locks are taken and released by calls: each is as long as a call when inlined, and there are many.
+  for (const kept of ["*NoInline", "assembly/lock/*"]) {
+    binaryen.setPassArgument("no-inline", kept);
+    module.runPasses(["no-inline"]);
+  }
   binaryen.setOptimizeLevel(3);
   binaryen.setShrinkLevel(1);
   binaryen.setAlwaysInlineMaxSize(4);

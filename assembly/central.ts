@@ -9,15 +9,14 @@ import {
   CachedBlock,
   Central,
   ClassInfo,
-  Heap,
   KIND_SMALL,
   PAGE_SHIFT,
   SPAN_HEADER,
   Span,
   Thread,
 } from "./layout";
-import { heap, nextRandom, sentinel, theHeap } from "./instance";
-import { RANK_PAGE_HEAP, acquire, release } from "./lock";
+import { nextRandom, sentinel, theHeap } from "./instance";
+import { acquirePageHeap, releasePageHeap } from "./lock";
 import { classInfo } from "./size-class";
 import { addressOf, arenaOf, entryOf, pageOf } from "./page-map";
 import { assertSpan } from "./invariants";
@@ -41,7 +40,7 @@ export const OUT_OF_REACH: usize = 1;
 export function makeCentral(node: u32, c: u32): usize {
   let central = centralOf(node, c);
   if (central) return central;
-  if (!acquire(heap + offsetof<Heap>("pageHeapLock"), RANK_PAGE_HEAP)) return OUT_OF_REACH;
+  if (!acquirePageHeap()) return OUT_OF_REACH;
   const arena = makeArena(node);
   if (arena) {
     central = centralOf(node, c);
@@ -53,7 +52,7 @@ export function makeCentral(node: u32, c: u32): usize {
       }
     }
   }
-  release(heap + offsetof<Heap>("pageHeapLock"), RANK_PAGE_HEAP);
+  releasePageHeap();
   return central;
 }
 
@@ -129,12 +128,11 @@ export function hasFreeBlocks(central: usize): bool {
 
 /** A new span for this list, 0 if its node has no pages. */
 function newSpan(central: usize, info: ClassInfo): usize {
-  const lock = heap + offsetof<Heap>("pageHeapLock");
-  if (!acquire(lock, RANK_PAGE_HEAP)) return 0;
+  if (!acquirePageHeap()) return 0;
   const label = labelOfCentral(central);
   const page = takePages(nodeOfLabel(label), info.pages, true);
   const header = page ? makeSpan(page, info.pages, label, info.blocks) : 0;
-  release(lock, RANK_PAGE_HEAP);
+  releasePageHeap();
   if (header) adopt(central, header);
   return header;
 }
@@ -248,15 +246,14 @@ export function returnBlocks(central: usize, t: usize, most: u32): void {
 }
 
 function releaseSpans(central: usize, empty: usize): void {
-  const lock = heap + offsetof<Heap>("pageHeapLock");
-  const locked = acquire(lock, RANK_PAGE_HEAP);
+  const locked = acquirePageHeap();
   while (empty) {
     const next = changetype<Span>(empty).next;
     if (locked) releaseSpan(empty);
     else adopt(central, empty); // a later return releases it
     empty = next;
   }
-  if (locked) release(lock, RANK_PAGE_HEAP);
+  if (locked) releasePageHeap();
 }
 
 /** Releases the spans that are all inside. A death, or a thread that may not sleep, can leave some listed. */

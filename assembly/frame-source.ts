@@ -9,7 +9,7 @@
 
 import { Arena, Heap, MAX_NODES, PAGE_OWNED, PAGE_SHIFT, PAGE_TOUCHED } from "./layout";
 import { heap, theHeap, theThread, thread } from "./instance";
-import { RANK_PAGE_HEAP, acquire, release } from "./lock";
+import { acquirePageHeap, releasePageHeap } from "./lock";
 import { arenaOf, hasRoom, setEntry, setFlags, setNodeOfPage } from "./page-map";
 import { anyRun, fileFree, freeRunAt, takeRange } from "./free-run";
 
@@ -147,10 +147,9 @@ function makePages(first: u32, pages: u32, node: u32): void {
 /** Releases free pages until the heap has no more than `keep` of them; how many. Stops where the lock is out of reach. */
 export function releaseFrames(keep: u32): u32 {
   const h = theHeap();
-  const lock = heap + offsetof<Heap>("pageHeapLock");
   let released: u32 = 0;
   for (let node: u32 = 0; node < h.nodes;) {
-    if (!acquire(lock, RANK_PAGE_HEAP)) break;
+    if (!acquirePageHeap()) break;
     const first = h.freePages > keep ? anyRun(node) : 0;
     if (first) {
       const pages = min<u32>(min<u32>(freeRunAt(first), h.freePages - keep), RELEASE_PAGES);
@@ -164,7 +163,7 @@ export function releaseFrames(keep: u32): u32 {
     } else {
       ++node;
     }
-    release(lock, RANK_PAGE_HEAP);
+    releasePageHeap();
   }
   return released;
 }

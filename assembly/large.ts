@@ -15,7 +15,7 @@ import {
   Thread,
 } from "./layout";
 import { heap, nearest, remoteList, theHeap, theThread, thread } from "./instance";
-import { RANK_PAGE_HEAP, acquire, release } from "./lock";
+import { RANK_PAGE_HEAP, acquire, acquirePageHeap, release, releasePageHeap } from "./lock";
 import { addressOf, flagsOf, hasRoom, nodeOfPage, pageOf } from "./page-map";
 import { fileFree } from "./free-run";
 import { makeArena } from "./metadata";
@@ -85,9 +85,9 @@ export function allocateLarge(pages: u32, alignPages: u32): usize {
 
 /** A block of `pages` pages strictly on `node`; 0 = none. */
 export function allocateLargeOnNode(node: u32, pages: u32): usize {
-  if (!acquire(pageHeapLock(), RANK_PAGE_HEAP)) return 0;
+  if (!acquirePageHeap()) return 0;
   const block = cutOut(takePages(node, pages, true), pages, 1, node, node);
-  release(pageHeapLock(), RANK_PAGE_HEAP);
+  releasePageHeap();
   return block;
 }
 
@@ -160,7 +160,7 @@ function isCovered(page: u32): bool {
 
 /** Frees a large block, now or, where its lock is out of reach, later. */
 export function freeLarge(t: usize, block: usize): void {
-  const locked = acquire(pageHeapLock(), RANK_PAGE_HEAP);
+  const locked = acquirePageHeap();
   // What is read of a live block stays as it is without the lock; of others, only what is wrong with them may be told wrongly.
   const header = largeSpan(block);
   if (header) {
@@ -168,7 +168,7 @@ export function freeLarge(t: usize, block: usize): void {
     else if (locked) freeSpan(t, header);
     else defer(t, header, block);
   }
-  if (locked) release(pageHeapLock(), RANK_PAGE_HEAP);
+  if (locked) releasePageHeap();
 }
 
 function freeSpan(t: usize, header: usize): void {
@@ -188,7 +188,7 @@ function defer(t: usize, header: usize, block: usize): void {
 export function freeDeferred(t: usize): bool {
   const list = remoteList(t, DEFERRED);
   if (changetype<RemoteList>(list).head == 0) return true;
-  if (!returnCarry(t) || !acquire(pageHeapLock(), RANK_PAGE_HEAP)) return false;
+  if (!returnCarry(t) || !acquirePageHeap()) return false;
   while (changetype<RemoteList>(list).head) {
     const block: usize = changetype<RemoteList>(list).head;
     const next = load<u32>(block);
@@ -199,7 +199,7 @@ export function freeDeferred(t: usize): bool {
     if (header) freeSpan(t, header);
     atomic.store<u32>(t, 0, offsetof<Thread>("carry"));
   }
-  release(pageHeapLock(), RANK_PAGE_HEAP);
+  releasePageHeap();
   return true;
 }
 

@@ -1,8 +1,8 @@
 // Locks. A lock is one word: holder << 1 | contended, 0 = free. It names its holder so that a survivor can take
 // it over once the holder's death is confirmed (reap.ts).
 
-import { Thread } from "./layout";
-import { mayBlock, self, setMissed, spins, thread, theThread } from "./instance";
+import { Heap, Thread } from "./layout";
+import { heap, mayBlock, self, setMissed, spins, thread, theThread } from "./instance";
 
 // The lock order: a thread takes only locks of higher rank than those it holds; two centrals are held
 // together only by rebind (same class, lower node first).
@@ -26,6 +26,15 @@ export function acquire(lock: usize, rank: u32): bool {
 export function release(lock: usize, rank: u32): void {
   if (isDefined(DEBUG_BUILD)) if (thread) theThread().held &= ~(1 << rank);
   if (atomic.xchg<u32>(lock, 0) & 1) atomic.notify(lock, 1);
+}
+
+/** Takes the page heap's lock, as `acquire` does. */
+export function acquirePageHeap(): bool {
+  return acquire(heap + offsetof<Heap>("pageHeapLock"), RANK_PAGE_HEAP);
+}
+
+export function releasePageHeap(): void {
+  release(heap + offsetof<Heap>("pageHeapLock"), RANK_PAGE_HEAP);
 }
 
 function acquireSlowNoInline(lock: usize): bool {

@@ -42,7 +42,7 @@ import {
   setHome,
   thread,
 } from "./instance";
-import { RANK_CENTRAL, RANK_PAGE_HEAP, RANK_QUEUE, RANK_REAP, RANK_TOPOLOGY, acquire, release } from "./lock";
+import { RANK_CENTRAL, RANK_QUEUE, RANK_REAP, RANK_TOPOLOGY, acquire, acquirePageHeap, release, releasePageHeap } from "./lock";
 import { CLASSES } from "./size-class";
 import { arenaOf, pageOf, tagOf } from "./page-map";
 import { assertEmpty } from "./invariants";
@@ -140,8 +140,7 @@ export function resume(base: usize, key: u32, flags: u32): u32 {
 function makeRecord(slot: u32): usize {
   let record = recordOf(slot);
   if (record) return record;
-  const lock = heap + offsetof<Heap>("pageHeapLock");
-  if (!acquire(lock, RANK_PAGE_HEAP)) {
+  if (!acquirePageHeap()) {
     setError(EBUSY);
     return 0;
   }
@@ -152,7 +151,7 @@ function makeRecord(slot: u32): usize {
   } else {
     setError(ENOMEM);
   }
-  release(lock, RANK_PAGE_HEAP);
+  releasePageHeap();
   return record;
 }
 
@@ -246,14 +245,14 @@ function repair(): bool {
   if (holds(pageHeapLock)) {
     rebuildPageHeap();
     for (let slot: u32 = 0; slot < MAX_THREADS; ++slot) if (isDead(slot)) finishLargeFree(recordOf(slot));
-  } else if (!acquire(pageHeapLock, RANK_PAGE_HEAP)) {
+  } else if (!acquirePageHeap()) {
     return false;
   }
   takeAllFromDead();
   // All lists are looked at before any carry is acted upon: it may be in any of them.
   for (let slot: u32 = 0; slot < MAX_THREADS; ++slot) if (isDead(slot)) voidCarry(recordOf(slot));
   repairLists(true);
-  release(pageHeapLock, RANK_PAGE_HEAP);
+  releasePageHeap();
   repairLists(false);
   return repairTopology();
 }

@@ -16,7 +16,7 @@ import {
   VCPU_NODE,
 } from "./layout";
 import { EBUSY, EINVAL, ENOMEM, NO_HOME, heap, self, setHome, theHeap, thread } from "./instance";
-import { RANK_CENTRAL, RANK_PAGE_HEAP, RANK_TOPOLOGY, acquire, release } from "./lock";
+import { RANK_CENTRAL, RANK_TOPOLOGY, acquire, acquirePageHeap, release, releasePageHeap } from "./lock";
 import { endOfPages, flagsOf, nodeOfPage, tagFor } from "./page-map";
 import { fileRun, freeRunAt, freeRunCovering, remove } from "./free-run";
 import { makeArena } from "./metadata";
@@ -131,11 +131,10 @@ export function setNodes(count: u32): i32 {
 /** Node `node` may own at most `pages` pages by growth, 0 = as many as there are. */
 export function setNodeLimit(node: u32, pages: u32): i32 {
   if (!isNode(node)) return EINVAL;
-  const lock = heap + offsetof<Heap>("pageHeapLock");
-  if (!acquire(lock, RANK_PAGE_HEAP)) return EBUSY;
+  if (!acquirePageHeap()) return EBUSY;
   const arena = makeArena(node);
   if (arena) changetype<Arena>(arena).limitPages = pages;
-  release(lock, RANK_PAGE_HEAP);
+  releasePageHeap();
   return arena ? 0 : ENOMEM;
 }
 
@@ -178,8 +177,7 @@ export function finishRebind(): i32 {
 
 /** Writes the true node of pages [first, end) and files the free ones under it. */
 function movePages(first: u32, end: u32, node: u32): i32 {
-  const lock = heap + offsetof<Heap>("pageHeapLock");
-  if (!acquire(lock, RANK_PAGE_HEAP)) return EBUSY;
+  if (!acquirePageHeap()) return EBUSY;
   const h = theHeap();
   const arena = makeArena(node);
   let page = first;
@@ -204,7 +202,7 @@ function movePages(first: u32, end: u32, node: u32): i32 {
     }
     page = stop;
   }
-  release(lock, RANK_PAGE_HEAP);
+  releasePageHeap();
   return arena ? 0 : ENOMEM;
 }
 
@@ -222,13 +220,12 @@ function relabel(header: usize, page: u32): u32 {
 }
 
 function relabelLarge(header: usize, page: u32, label: u32, node: u32): bool {
-  const lock = heap + offsetof<Heap>("pageHeapLock");
-  if (!acquire(lock, RANK_PAGE_HEAP)) return false;
+  if (!acquirePageHeap()) return false;
   if (loadLabel(header) == label && changetype<Span>(header).start == page) {
     storeLabel(header, labelOf(KIND_LARGE, node, 0));
     theHeap().spansRebound += 1;
   }
-  release(lock, RANK_PAGE_HEAP);
+  releasePageHeap();
   return true;
 }
 

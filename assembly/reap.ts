@@ -212,6 +212,11 @@ function isDead(slot: u32): bool {
   return atomic.load<u8>(slotAt(slot), SLOTS) == SLOT_DEAD;
 }
 
+/** Record of the dead thread in `slot`; 0 if there is none. */
+function deadRecord(slot: u32): usize {
+  return isDead(slot) ? recordOf(slot) : 0;
+}
+
 function holds(lock: usize): bool {
   return atomic.load<u32>(lock) >> 1 == self;
 }
@@ -225,50 +230,49 @@ function takeFromDead(lock: usize): void {
   }
 }
 
-function takeAllFromDead(): void {
-  takeFromDead(heap + offsetof<Heap>("topologyLock"));
-  for (let node: u32 = 0; node < MAX_NODES; ++node) {
-    const arena = arenaOf(node);
-    if (!arena) continue;
-    takeFromDead(arena + offsetof<Arena>("queueLock"));
-    for (let c: u32 = 1; c < CLASSES; ++c) {
-      const central = centralOf(node, c);
-      if (central) takeFromDead(central);
-    }
-  }
-}
-
 /** Takes the dead's locks over, repairs what they guard, and releases them. False, and nothing has changed, if a lock is out of reach. */
 function repair(): bool {
   const pageHeapLock = heap + offsetof<Heap>("pageHeapLock");
   takeFromDead(pageHeapLock);
   if (holds(pageHeapLock)) {
     rebuildPageHeap();
-    for (let slot: u32 = 0; slot < MAX_THREADS; ++slot) if (isDead(slot)) finishLargeFree(recordOf(slot));
+    for (let slot: u32 = 0; slot < MAX_THREADS; ++slot) finishLargeFree(deadRecord(slot));
   } else if (!acquirePageHeap()) {
     return false;
   }
-  takeAllFromDead();
+  takeFromDead(heap + offsetof<Heap>("topologyLock"));
+  repairLists(TAKE);
   // All lists are looked at before any carry is acted upon: it may be in any of them.
-  for (let slot: u32 = 0; slot < MAX_THREADS; ++slot) if (isDead(slot)) voidCarry(recordOf(slot));
-  repairLists(true);
+  for (let slot: u32 = 0; slot < MAX_THREADS; ++slot) voidCarry(deadRecord(slot));
+  repairLists(REBUILD);
   releasePageHeap();
-  repairLists(false);
+  repairLists(FINISH);
   return repairTopology();
 }
 
-/** Of every lock taken over: first rebuilds what it guards, under the page heap's lock; then finishes returns that were under way, and releases it. */
-function repairLists(rebuild: bool): void {
+/** The dead's locks of queues and central lists are taken over. */
+const TAKE: i32 = 0;
+/** What each of those guards is rebuilt, under the page heap's lock. */
+const REBUILD: i32 = 1;
+/** Returns that were under way are finished, and the locks released. */
+const FINISH: i32 = 2;
+
+/** One step of the repair of what the nodes' locks guard. */
+function repairLists(step: i32): void {
   for (let node: u32 = 0; node < MAX_NODES; ++node) {
     const arena = arenaOf(node);
     if (!arena) continue;
     const queueLock = arena + offsetof<Arena>("queueLock");
-    if (!rebuild && holds(queueLock)) release(queueLock, RANK_QUEUE);
+    if (step == TAKE) takeFromDead(queueLock);
+    else if (step == FINISH && holds(queueLock)) release(queueLock, RANK_QUEUE);
     for (let c: u32 = 1; c < CLASSES; ++c) {
       const central = centralOf(node, c);
-      if (central == 0 || !holds(central)) continue;
-      if (rebuild) rebuildCentral(central);
-      else finishReturns(central);
+      if (central == 0) continue;
+      if (step == TAKE) takeFromDead(central);
+      else if (holds(central)) {
+        if (step == REBUILD) rebuildCentral(central);
+        else finishReturns(central);
+      }
     }
   }
 }
@@ -276,7 +280,8 @@ function repairLists(rebuild: bool): void {
 /** What a dead holder of this list's lock was returning to it has its bits cleared, and its spans are released if they are whole. */
 function finishReturns(central: usize): void {
   for (let slot: u32 = 0; slot < MAX_THREADS; ++slot) {
-    if (isDead(slot) && recordOf(slot) != 0) returnBlocks(central, recordOf(slot), -1);
+    const t = deadRecord(slot);
+    if (t) returnBlocks(central, t, -1);
   }
   releaseIdleSpans(central);
   release(central, RANK_CENTRAL);

@@ -4,7 +4,7 @@ import { Heap, MAX_VCPUS, THREAD_WEIGHTS } from "./layout";
 import { EBUSY, EINVAL, epochSeen, heap, lastError, self, setError, theHeap, theThread, thread } from "./instance";
 import { flagsOf, nodeOfPage, pageOf } from "./page-map";
 import { POLICY_DEFAULT, POLICY_LOCAL, POLICY_WEIGHTED_INTERLEAVE, existingNodes } from "./policy";
-import { flushCache, returnCarry } from "./thread-cache";
+import { flushCache } from "./thread-cache";
 import { observe } from "./topology";
 
 /** errno of this instance's last failed call, 0 = none since it was asked for. */
@@ -23,7 +23,7 @@ export function setPolicy(mode: u32, mask: u32): i32 {
   record.mask = needsMask ? mask : 0;
   record.credit = 0;
   observe();
-  return returnCarry(thread) && flushCache(thread) ? 0 : EBUSY;
+  return flushCache(thread) ? 0 : EBUSY;
 }
 
 /** Weight of `node` in this thread's weighted interleave, 1 to 255. */

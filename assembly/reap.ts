@@ -49,7 +49,7 @@ import { assertEmpty } from "./invariants";
 import { metadata } from "./metadata";
 import { rebuildPageHeap, releaseSpan, spanAt } from "./page-heap";
 import { centralOf, rebuildCentral, releaseIdleSpans, returnBlocks } from "./central";
-import { flushCache, returnCarry } from "./thread-cache";
+import { flushCache } from "./thread-cache";
 import { freeDeferred } from "./large";
 import { endWrite, finishRebind, observe } from "./topology";
 
@@ -164,7 +164,7 @@ function unbind(): void {
 /** Gives everything this thread caches back and ends its membership. */
 export function detach(): i32 {
   if (self == 0) return EINVAL;
-  if (!returnCarry(thread) || !flushCache(thread) || !freeDeferred(thread)) return EBUSY;
+  if (!flushCache(thread) || !freeDeferred(thread)) return EBUSY;
   if (isDefined(DEBUG_BUILD)) assertEmpty(thread);
   const slot = self - 1;
   unbind();
@@ -335,7 +335,7 @@ function voidCarry(t: usize): void {
 function bury(slot: u32): bool {
   const t = recordOf(slot);
   if (t != 0 && changetype<Thread>(t).id != 0) {
-    if (!returnCarry(t) || !flushCache(t) || !freeDeferred(t)) return false;
+    if (!flushCache(t) || !freeDeferred(t)) return false;
     // A wake-up meant for somebody may have died with it.
     const lock = <usize>changetype<Thread>(t).waiting;
     if (lock) atomic.notify(lock, -1);

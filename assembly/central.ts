@@ -17,6 +17,7 @@ import {
 } from "./layout";
 import { nextRandom, sentinel, theHeap } from "./instance";
 import { acquirePageHeap, releasePageHeap } from "./lock";
+import { popBatch, pushBatch } from "./batches";
 import { classInfo } from "./size-class";
 import { addressOf, arenaOf, entryOf, pageOf } from "./page-map";
 import { assertSpan } from "./invariants";
@@ -283,23 +284,14 @@ export function hasTransferRoom(central: usize, info: ClassInfo): bool {
 
 /** Moves record `t`'s carry, a chain of one batch, into the transfer cache. */
 export function putBatch(central: usize, t: usize): void {
-  const c = changetype<Central>(central);
-  const record = changetype<Thread>(t);
-  store<u32>(record.carry, c.transferHead, 4);
-  atomic.store<u32>(central, record.carry, offsetof<Central>("transferHead"));
-  atomic.store<u32>(t, 0, offsetof<Thread>("carry"));
-  c.transferCount += 1;
+  pushBatch(central + offsetof<Central>("transferHead"), t);
+  changetype<Central>(central).transferCount += 1;
 }
 
 /** Moves a batch out of the transfer cache into record `t`'s carry; false if there is none. */
 export function takeBatch(central: usize, t: usize): bool {
-  const c = changetype<Central>(central);
-  const batch = <usize>c.transferHead;
-  if (!batch) return false;
-  changetype<Thread>(t).carryEnd = 0;
-  atomic.store<u32>(t, <u32>batch, offsetof<Thread>("carry"));
-  atomic.store<u32>(central, load<u32>(batch, 4), offsetof<Central>("transferHead"));
-  c.transferCount -= 1;
+  if (!popBatch(central + offsetof<Central>("transferHead"), t)) return false;
+  changetype<Central>(central).transferCount -= 1;
   return true;
 }
 

@@ -16,6 +16,7 @@ import {
 } from "./layout";
 import { heap, nearest, remoteList, theHeap, theThread, thread } from "./instance";
 import { RANK_PAGE_HEAP, acquire, acquirePageHeap, release, releasePageHeap } from "./lock";
+import { carryChain } from "./batches";
 import { addressOf, flagsOf, hasRoom, nodeOfPage, pageOf } from "./page-map";
 import { fileFree } from "./free-run";
 import { makeArena } from "./metadata";
@@ -190,10 +191,9 @@ export function freeDeferred(t: usize): bool {
   if (changetype<RemoteList>(list).head == 0) return true;
   if (!returnCarry(t) || !acquirePageHeap()) return false;
   while (changetype<RemoteList>(list).head) {
-    const block: usize = changetype<RemoteList>(list).head;
+    const block = changetype<RemoteList>(list).head;
     const next = load<u32>(block);
-    changetype<Thread>(t).carryEnd = 0;
-    atomic.store<u32>(t, <u32>block, offsetof<Thread>("carry"));
+    carryChain(t, block, 0);
     store<u64>(list, <u64>next);
     const header = largeSpan(block);
     if (header) freeSpan(t, header);

@@ -1,9 +1,10 @@
 // Remote queues: blocks freed on one node on their way to the spans of another. Each node has a stack of batches
 // under Arena.queueLock; whoever refills on that node takes one batch at a time and returns it.
 
-import { Arena, Thread } from "./layout";
+import { Arena } from "./layout";
 import { remoteList } from "./instance";
 import { RANK_QUEUE, acquire, release } from "./lock";
+import { carryChain, popBatch, pushBatch } from "./batches";
 import { arenaOf } from "./page-map";
 
 /** A thread hands its blocks for a node on when their cost reaches this: at most 64 blocks, or 16 KiB. */
@@ -19,16 +20,12 @@ export function handOver(t: usize, node: u32): bool {
   const list = remoteList(t, node);
   const arena = arenaOf(node);
   const lock = arena + offsetof<Arena>("queueLock");
-  const batch: usize = load<u32>(list);
+  const batch = load<u32>(list);
   if (batch == 0) return true;
   if (!acquire(lock, RANK_QUEUE)) return false;
-  const a = changetype<Arena>(arena);
-  changetype<Thread>(t).carryEnd = 0;
-  atomic.store<u32>(t, <u32>batch, offsetof<Thread>("carry"));
+  carryChain(t, batch, 0);
   store<u64>(list, 0);
-  store<u32>(batch, a.queueHead, 4);
-  atomic.store<u32>(arena, <u32>batch, offsetof<Arena>("queueHead"));
-  atomic.store<u32>(t, 0, offsetof<Thread>("carry"));
+  pushBatch(arena + offsetof<Arena>("queueHead"), t);
   release(lock, RANK_QUEUE);
   return true;
 }
@@ -39,13 +36,7 @@ export function takeRemote(t: usize, node: u32): bool {
   if (!arena || atomic.load<u32>(arena, offsetof<Arena>("queueHead")) == 0) return false;
   const lock = arena + offsetof<Arena>("queueLock");
   if (!acquire(lock, RANK_QUEUE)) return false;
-  const a = changetype<Arena>(arena);
-  const batch: usize = a.queueHead;
-  if (batch) {
-    changetype<Thread>(t).carryEnd = 0;
-    atomic.store<u32>(t, <u32>batch, offsetof<Thread>("carry"));
-    atomic.store<u32>(arena, load<u32>(batch, 4), offsetof<Arena>("queueHead"));
-  }
+  const taken = popBatch(arena + offsetof<Arena>("queueHead"), t);
   release(lock, RANK_QUEUE);
-  return batch != 0;
+  return taken;
 }

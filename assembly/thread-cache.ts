@@ -10,6 +10,7 @@
 import { Arena, CacheList, CachedBlock, ClassInfo, Heap, MAX_NODES, PAGE_SHIFT, Thread } from "./layout";
 import { NO_HOME, cacheList, heap, homeTag, lengthOf, nearest, remoteList, sentinel, theHeap } from "./instance";
 import { RANK_CENTRAL, acquire, release } from "./lock";
+import { carryChain } from "./batches";
 import { CLASSES, classInfo } from "./size-class";
 import { arenaOf, tagFor, tagOf } from "./page-map";
 import { assertCacheList } from "./invariants";
@@ -71,13 +72,11 @@ export function returnCarry(t: usize): bool {
 
 /** Takes the first `count` blocks off a cache list, into the carry. */
 function detach(t: usize, list: usize, count: u32): void {
-  const record = changetype<Thread>(t);
-  const head: usize = load<u32>(list);
-  let last = head;
+  const head = load<u32>(list);
+  let last: usize = head;
   for (let i: u32 = 1; i < count; ++i) last = load<u32>(last);
   const rest = load<u32>(last);
-  record.carryEnd = rest;
-  atomic.store<u32>(t, <u32>head, offsetof<Thread>("carry"));
+  carryChain(t, head, rest);
   store<u32>(list, rest);
 }
 
@@ -279,7 +278,7 @@ function handOverAll(t: usize): bool {
   return true;
 }
 
-/** Empties the cache: every block goes back to its span, or to the queue of its node. False if a lock is out of reach. */
+/** Empties carry and cache: every block goes back to its span, or to the queue of its node. False if a lock is out of reach. */
 export function flushCache(t: usize): bool {
   for (let c: u32 = 1; c < CLASSES; ++c) {
     if (!flushClass(t, c)) return false;

@@ -17,7 +17,7 @@ import {
   ROOT,
 } from "./layout";
 import { heap, theHeap } from "./instance";
-import { addressOf, arenaOf, hasRoom, isOwnedLeaf, leafOf, nodeOfPage, setEntry } from "./page-map";
+import { addressOf, arenaOf, hasRoom, isOwnedLeaf, leafOf, nodeOfPage, setEntry, setFlags } from "./page-map";
 import { fileFree, freeRunEndingAt, takeRun } from "./free-run";
 import { growByFrames, recoverFrames } from "./frame-source";
 
@@ -131,8 +131,7 @@ function isLeafPage(first: u32, page: u32): bool {
 }
 
 export function markMetadata(page: u32): void {
-  const at = leafOf(page) + (page & (LEAF_PAGES - 1));
-  store<u8>(at, PAGE_OWNED | PAGE_METADATA | PAGE_TOUCHED, LEAF_FLAGS);
+  setFlags(page, PAGE_OWNED | PAGE_METADATA | PAGE_TOUCHED);
   theHeap().metadataPages += 1;
 }
 

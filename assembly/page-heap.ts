@@ -248,28 +248,23 @@ function rebuildRuns(): u32 {
   let owned: u32 = 0;
   let from: u32 = 0;
   for (let page: u32 = <u32>(heap >> PAGE_SHIFT); page <= end;) {
-    const flags = page < end ? flagsOf(page) : 0;
+    // Beyond the last page there are no flags.
+    const flags = flagsOf(page);
     const header = flags & PAGE_OWNED ? spanAt(page) : 0;
-    if ((flags & PAGE_OWNED) != 0 && (flags & PAGE_METADATA) == 0 && !header) {
+    const pages = header ? changetype<Span>(header).pages : 1;
+    if ((flags & (PAGE_OWNED | PAGE_METADATA)) == PAGE_OWNED && !header) {
       if (!from) from = page;
       setTag(page, 0);
       setEntry(page, 0);
-      changetype<Arena>(arenaOf(nodeOfPage(page))).ownedPages += 1;
-      ++owned;
-      ++page;
-      continue;
-    }
-    if (from) fileFree(from, page - from);
-    from = 0;
-    let pages: u32 = 1;
-    if (header) {
-      pages = changetype<Span>(header).pages;
-      setEntries(header, changetype<Span>(header).label);
+    } else {
+      if (from) fileFree(from, page - from);
+      from = 0;
+      if (header) setEntries(header, changetype<Span>(header).label);
+      if (flags & PAGE_METADATA) theHeap().metadataPages += 1;
     }
     if (flags & PAGE_OWNED) {
       for (let i = page; i < page + pages; ++i) changetype<Arena>(arenaOf(nodeOfPage(i))).ownedPages += 1;
       owned += pages;
-      if (flags & PAGE_METADATA) theHeap().metadataPages += 1;
     }
     page += pages;
   }

@@ -78,10 +78,15 @@ export function freeRunEndingAt(page: u32): u32 {
 
 /** Start of the free run that covers `page`; 0 if none does. */
 export function freeRunCovering(page: u32): u32 {
-  let at = page;
-  while (entryOf(at) == 0 && isPlain(at)) --at;
+  const at = entryAtOrBefore(page);
   if (freeRunAt(at)) return at;
   return at == page && freeRunEndingAt(at) != 0 ? at + 1 - freeRunEndingAt(at) : 0;
+}
+
+/** The page at or before `page` that has an entry, or is metadata or not the heap's. */
+export function entryAtOrBefore(page: u32): u32 {
+  while (entryOf(page) == 0 && isPlain(page)) --page;
+  return page;
 }
 
 /** Whether the page is the heap's and not metadata. */

@@ -18,7 +18,7 @@ import {
 } from "./layout";
 import { heap, theHeap } from "./instance";
 import { arenaOf, endOfPages, entryOf, flagsAt, flagsOf, nodeOfPage, setEntry, setNodeOfPage, setTag, tagFor } from "./page-map";
-import { bestFit, fileFree, findMixed, freeRunAt, isPlain, takeRange, takeRun } from "./free-run";
+import { bestFit, entryAtOrBefore, fileFree, findMixed, freeRunAt, takeRange, takeRun } from "./free-run";
 import { assertPageHeap } from "./invariants";
 import { grow, recoverGrowth } from "./page-source";
 import { growByMixedFrames } from "./frame-source";
@@ -281,8 +281,7 @@ export function spanAt(page: u32): usize {
 
 /** The page at or before `page` at which a run or a span starts or ends, or that stands alone. */
 export function spanStart(page: u32): u32 {
-  let at = page;
-  while (entryOf(at) == 0 && isPlain(at)) --at;
+  const at = entryAtOrBefore(page);
   const header: usize = entryOf(at);
   return header != 0 && (header & 1) == 0 ? changetype<Span>(header).start : at;
 }

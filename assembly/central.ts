@@ -68,18 +68,22 @@ function listAt(central: usize, list: u32): usize {
   return central + offsetof<Central>("list0") + (list << 2);
 }
 
-/** Puts the span into the list its count of free blocks calls for (none if it is full). */
-function link(central: usize, header: usize): void {
+/** 1 + the list that a count of free blocks calls for; 0 = none: the span is full. */
+function listFor(free: u32): u32 {
+  return min<u32>(32 - clz(free), CENTRAL_LISTS);
+}
+
+/** Puts the span into list `list` - 1, into none if that is 0. */
+function link(central: usize, header: usize, list: u32): void {
+  if (list == 0) return;
   const span = changetype<Span>(header);
-  if (span.free == 0) return;
-  const list = min<u32>(31 - clz(span.free), CENTRAL_LISTS - 1);
-  const at = listAt(central, list);
+  const at = listAt(central, list - 1);
   const head = load<u32>(at);
   span.next = head;
   span.previous = 0;
   if (head) changetype<Span>(<usize>head).previous = <u32>header;
   store<u32>(at, <u32>header);
-  span.list = list + 1;
+  span.list = list;
 }
 
 function unlink(central: usize, header: usize): void {
@@ -95,14 +99,15 @@ function recount(central: usize, header: usize, free: u32): void {
   const span = changetype<Span>(header);
   span.free = free;
   if (isDefined(DEBUG_BUILD)) assertSpan(header, classInfo(changetype<Central>(central).id & 0xff));
-  if (span.list == (free ? 1 + min<u32>(31 - clz(free), CENTRAL_LISTS - 1) : 0)) return;
+  const list = listFor(free);
+  if (span.list == list) return;
   unlink(central, header);
-  link(central, header);
+  link(central, header, list);
 }
 
 /** Adds a span that carries this list's label. */
 export function adopt(central: usize, header: usize): void {
-  link(central, header);
+  link(central, header, listFor(changetype<Span>(header).free));
   changetype<Central>(central).spans += 1;
 }
 
@@ -260,7 +265,7 @@ function releaseSpans(central: usize, empty: usize): void {
 /** Releases the spans that are all inside. A death, or a thread that may not sleep, can leave some listed. */
 export function releaseIdleSpans(central: usize): void {
   const blocks = classInfo(changetype<Central>(central).id & 0xff).blocks;
-  const list = listAt(central, min<u32>(31 - clz(blocks), CENTRAL_LISTS - 1));
+  const list = listAt(central, listFor(blocks) - 1);
   let empty: usize = 0;
   for (let at: usize = load<u32>(list); at;) {
     const next: usize = changetype<Span>(at).next;

@@ -1,10 +1,11 @@
 // What a thread asks of the heap beside memory: who it is, its policy, what went wrong.
 
 import { Heap, MAX_VCPUS, THREAD_WEIGHTS } from "./layout";
-import { EBUSY, EINVAL, epochSeen, heap, lastError, self, setError, theHeap, theThread, thread } from "./instance";
+import { EBUSY, EINVAL, heap, lastError, self, setError, theHeap, theThread, thread } from "./instance";
 import { flagsOf, nodeOfPage, pageOf } from "./page-map";
 import { POLICY_DEFAULT, POLICY_LOCAL, POLICY_WEIGHTED_INTERLEAVE, existingNodes } from "./policy";
 import { flushCache } from "./thread-cache";
+import { enter } from "./malloc";
 import { observe } from "./topology";
 
 /** errno of this instance's last failed call, 0 = none since it was asked for. */
@@ -43,7 +44,7 @@ export function moveThread(vcpu: u32): i32 {
 
 /** This thread acts upon topology changes now instead of at its next malloc. */
 export function settle(): void {
-  if (self != 0 && atomic.load<u32>(heap, offsetof<Heap>("epoch")) != epochSeen) observe();
+  enter();
 }
 
 /** True node of the page an address lies in, -1 if that is not the heap's. */

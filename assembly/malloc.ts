@@ -73,8 +73,8 @@ function mallocSlowNoInline(size: usize): usize {
   return size > MAX_SMALL ? mallocLarge(size, false) : mallocSmall(classOf(size));
 }
 
-/** Sees topology changes; false if the instance is not attached. */
-function enter(): bool {
+/** Begins a call: sees topology changes; false if the instance is not attached. */
+export function enter(): bool {
   if (self == 0) return false;
   setMissed(false);
   if (atomic.load<u32>(heap, offsetof<Heap>("epoch")) != epochSeen) observe();
@@ -202,9 +202,13 @@ export function realloc(block: usize, size: usize): usize {
   return moved;
 }
 
+function isPowerOfTwo(n: usize): bool {
+  return popcnt<usize>(n) == 1;
+}
+
 /** A block aligned to `alignment`, a power of two. */
 export function memalign(alignment: usize, size: usize): usize {
-  if (alignment == 0 || (alignment & (alignment - 1)) != 0 || size > MAX_SIZE) {
+  if (!isPowerOfTwo(alignment) || size > MAX_SIZE) {
     return fail(size > MAX_SIZE ? ENOMEM : EINVAL);
   }
   if (alignment <= 8) return malloc(size);
@@ -231,7 +235,7 @@ export function aligned_alloc(alignment: usize, size: usize): usize {
 
 /** Stores an aligned block at `out`. An errno; on failure `out` is untouched. */
 export function posix_memalign(out: usize, alignment: usize, size: usize): i32 {
-  if (alignment < sizeof<usize>() || (alignment & (alignment - 1)) != 0) return EINVAL;
+  if (alignment < sizeof<usize>() || !isPowerOfTwo(alignment)) return EINVAL;
   const block = memalign(alignment, size);
   if (!block) return lastError;
   store<u32>(out, <u32>block);

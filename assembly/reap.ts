@@ -5,7 +5,6 @@
 
 import {
   ABI_VERSION,
-  ARENA_CENTRALS,
   Arena,
   Central,
   DEFERRED,
@@ -314,21 +313,23 @@ function finishLargeFree(t: usize): void {
 
 /** Voids the carry if it heads a list: the move has not begun, or is done. */
 function voidCarry(t: usize): void {
-  if (t == 0) return;
-  const carry = changetype<Thread>(t).carry;
-  let listed = false;
-  for (let c: u32 = 1; c < CLASSES; ++c) if (load<u32>(cacheList(t, c)) == carry) listed = true;
-  for (let node: u32 = 0; node <= MAX_NODES; ++node) if (load<u32>(remoteList(t, node)) == carry) listed = true;
+  if (t != 0 && isListed(t, changetype<Thread>(t).carry)) atomic.store<u32>(t, 0, offsetof<Thread>("carry"));
+}
+
+/** Whether a chain from `head` on is one of record `t`'s lists, a transfer cache or a queue. */
+function isListed(t: usize, head: u32): bool {
+  for (let c: u32 = 1; c < CLASSES; ++c) if (load<u32>(cacheList(t, c)) == head) return true;
+  for (let node: u32 = 0; node <= MAX_NODES; ++node) if (load<u32>(remoteList(t, node)) == head) return true;
   for (let node: u32 = 0; node < MAX_NODES; ++node) {
     const arena = arenaOf(node);
     if (!arena) continue;
-    if (atomic.load<u32>(arena, offsetof<Arena>("queueHead")) == carry) listed = true;
+    if (atomic.load<u32>(arena, offsetof<Arena>("queueHead")) == head) return true;
     for (let c: u32 = 1; c < CLASSES; ++c) {
-      const central = <usize>load<u32>(arena + ((<usize>c) << 2), ARENA_CENTRALS);
-      if (central != 0 && atomic.load<u32>(central, offsetof<Central>("transferHead")) == carry) listed = true;
+      const central = centralOf(node, c);
+      if (central != 0 && atomic.load<u32>(central, offsetof<Central>("transferHead")) == head) return true;
     }
   }
-  if (listed) atomic.store<u32>(t, 0, offsetof<Thread>("carry"));
+  return false;
 }
 
 /** Empties a dead thread's record and frees its slot. False if a lock is out of reach. */

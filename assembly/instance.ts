@@ -42,6 +42,10 @@ export function bindThread(record: usize, id: u32, block: bool): void {
   mayBlock = block;
 }
 
+export function setMayBlock(block: bool): void {
+  mayBlock = block;
+}
+
 export function setHome(tag: u32, epoch: u32): void {
   homeTag = tag;
   listBase = thread + THREAD_CACHE + offsetof<CacheList>() - tag;
@@ -54,6 +58,12 @@ export function setMissed(value: bool): void {
 
 export function setError(error: i32): void {
   lastError = error;
+}
+
+/** The answer 0 of a call that failed: errno says why. */
+export function fail(error: i32): usize {
+  lastError = error;
+  return 0;
 }
 
 export function setBadCall(kind: i32): void {

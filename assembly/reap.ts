@@ -39,6 +39,7 @@ import {
   sentinel,
   setError,
   setHome,
+  setMayBlock,
   thread,
 } from "./instance";
 import { RANK_CENTRAL, RANK_QUEUE, RANK_REAP, RANK_TOPOLOGY, acquire, acquirePageHeap, release, releasePageHeap } from "./lock";
@@ -184,11 +185,11 @@ export function reap(key: u32): i32 {
   if (self == 0 || found == 0 || found == self) return 0;
   // It never sleeps: a lock may be held by another dead thread, which this very thread is to reap next.
   const block = mayBlock;
-  bindThread(thread, self, false);
+  setMayBlock(false);
   // The dead may have been reaping.
   const locked = word >> 1 == found ? atomic.cmpxchg<u32>(lock, word, (self << 1) | 1) == word : acquire(lock, RANK_REAP);
   const done = locked ? reapAll(key) : -1;
-  bindThread(thread, self, block);
+  setMayBlock(block);
   return done;
 }
 

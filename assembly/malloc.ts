@@ -9,6 +9,7 @@ import {
   ENOMEM,
   cacheList,
   epochSeen,
+  fail,
   heap,
   homeTag,
   lastError,
@@ -16,7 +17,6 @@ import {
   listBase,
   missed,
   self,
-  setError,
   setMissed,
   theHeap,
   thread,
@@ -94,11 +94,6 @@ function pop(list: usize): usize {
   const block = <usize>load<u32>(list);
   store<u32>(list, load<u32>(block));
   return block;
-}
-
-function fail(error: i32): usize {
-  setError(error);
-  return 0;
 }
 
 /** There is no memory, or a lock was out of reach of a thread that may not sleep. */

@@ -32,6 +32,7 @@ import {
   NO_HOME,
   bindThread,
   cacheList,
+  fail,
   heap,
   mayBlock,
   remoteList,
@@ -88,8 +89,7 @@ function freeSlot(slot: u32): void {
 export function attach(base: usize, key: u32, vcpu: u32, flags: u32): u32 {
   const h = changetype<Heap>(base);
   if (self != 0 || key == 0 || vcpu >= MAX_VCPUS || atomic.load<u32>(base) != MAGIC || h.abiVersion != ABI_VERSION) {
-    setError(EINVAL);
-    return 0;
+    return <u32>fail(EINVAL);
   }
   bindHeap(base);
   for (let slot: u32 = 0; slot < MAX_THREADS; ++slot) {
@@ -116,8 +116,7 @@ export function attach(base: usize, key: u32, vcpu: u32, flags: u32): u32 {
     setError(0);
     return (generation << 16) | (slot + 1);
   }
-  setError(ENOMEM);
-  return 0;
+  return <u32>fail(ENOMEM);
 }
 
 /**
@@ -127,10 +126,7 @@ export function attach(base: usize, key: u32, vcpu: u32, flags: u32): u32 {
 export function resume(base: usize, key: u32, flags: u32): u32 {
   bindHeap(base);
   const found = self == 0 && atomic.load<u32>(base) == MAGIC ? slotOfKey(key) : 0;
-  if (found == 0) {
-    setError(EINVAL);
-    return 0;
-  }
+  if (found == 0) return <u32>fail(EINVAL);
   bindThread(recordOf(found - 1), found, (flags & THREAD_MAY_BLOCK) != 0);
   observe();
   setError(0);
@@ -140,10 +136,7 @@ export function resume(base: usize, key: u32, flags: u32): u32 {
 function makeRecord(slot: u32): usize {
   let record = recordOf(slot);
   if (record) return record;
-  if (!acquirePageHeap()) {
-    setError(EBUSY);
-    return 0;
-  }
+  if (!acquirePageHeap()) return fail(EBUSY);
   record = metadata(THREAD_SIZE);
   if (record) {
     atomic.store<u32>(heap + ((<usize>slot) << 2), <u32>record, THREADS);

@@ -135,9 +135,9 @@ export function markMetadata(page: u32): void {
   theHeap().metadataPages += 1;
 }
 
-/** Files what `claim` did not use itself. */
+/** Files what `claim` did not use itself, of pages below PAGE_LIMIT. */
 export function fileClaimed(first: u32, pages: u32): void {
-  const end = min<u32>(first + pages, PAGE_LIMIT);
+  const end = first + pages;
   let used = first;
   const leaves = ((end - 1) >> LEAF_SHIFT) - (first >> LEAF_SHIFT) + 1;
   for (let page = first; page < first + leaves; ++page) {

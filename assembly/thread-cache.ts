@@ -166,13 +166,13 @@ export function fetch(t: usize, c: u32, node: u32, want: u32): u32 {
 /** Makes a batch of `count` blocks in the carry a cache list. */
 function relink(record: Thread, count: u32): void {
   record.carryEnd = <u32>sentinel();
-  let block: usize = record.carry;
-  for (let depth = count; depth > 1; --depth) {
+  let last: usize = 0;
+  for (let block: usize = record.carry, depth = count; depth; --depth) {
+    last = block;
     changetype<CachedBlock>(block).depth = depth;
     block = changetype<CachedBlock>(block).next;
   }
-  changetype<CachedBlock>(block).depth = 1;
-  changetype<CachedBlock>(block).next = <u32>sentinel();
+  changetype<CachedBlock>(last).next = <u32>sentinel();
 }
 
 /** numastat: in blocks, as they are fetched. What is not local is the rest. */

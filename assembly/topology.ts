@@ -167,7 +167,6 @@ export function finishRebind(): i32 {
     const header = spanAt(page);
     if (header == 0) page += max<u32>(1, freeRunAt(page));
     else if ((page = relabel(header, page)) == 0) error = EBUSY;
-    if (page == 0) break;
   }
   // Cut short by a lock out of reach, it stays to be finished.
   if (error != EBUSY) atomic.store<u32>(heap, 0, offsetof<Heap>("rebindPages"));

@@ -52,7 +52,7 @@ export function writeOrder(t: usize): void {
     let best: u32 = -1;
     for (let n: u32 = 0; n < MAX_NODES; ++n) {
       if (((from >> n) & 1) == 0) continue;
-      const distance: u32 = n == record.node ? 0 : distanceOf(record.node, n);
+      const distance = distanceOf(record.node, n);
       if (distance < best) {
         best = distance;
         next = n;

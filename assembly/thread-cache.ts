@@ -262,8 +262,8 @@ function scavenge(t: usize): void {
       const limit = list.limit >> 1;
       record.capacity -= (list.limit - limit) * classInfo(c).size;
       list.limit = limit;
-      while (lengthOf(at) > list.limit) {
-        if (!giveBack(t, c, min<u32>(lengthOf(at) - list.limit, classInfo(c).batch))) return;
+      while (lengthOf(at) > limit) {
+        if (!giveBack(t, c, min<u32>(lengthOf(at) - limit, classInfo(c).batch))) return;
       }
     }
     list.seen = list.head;

@@ -37,6 +37,15 @@ export function releasePageHeap(): void {
   release(heap + offsetof<Heap>("pageHeapLock"), RANK_PAGE_HEAP);
 }
 
+/** Takes the lock of the topology, as `acquire` does. */
+export function acquireTopology(): bool {
+  return acquire(heap + offsetof<Heap>("topologyLock"), RANK_TOPOLOGY);
+}
+
+export function releaseTopology(): void {
+  release(heap + offsetof<Heap>("topologyLock"), RANK_TOPOLOGY);
+}
+
 function acquireSlowNoInline(lock: usize): bool {
   let word = self << 1;
   for (let i: u32 = 0; i < spins; ++i) {

@@ -43,7 +43,17 @@ import {
   setMayBlock,
   thread,
 } from "./instance";
-import { RANK_CENTRAL, RANK_QUEUE, RANK_REAP, RANK_TOPOLOGY, acquire, acquirePageHeap, release, releasePageHeap } from "./lock";
+import {
+  RANK_CENTRAL,
+  RANK_QUEUE,
+  RANK_REAP,
+  acquire,
+  acquirePageHeap,
+  acquireTopology,
+  release,
+  releasePageHeap,
+  releaseTopology,
+} from "./lock";
 import { CLASSES } from "./size-class";
 import { arenaOf, pageOf, tagOf } from "./page-map";
 import { assertEmpty } from "./invariants";
@@ -282,15 +292,14 @@ function finishReturns(central: usize): void {
 
 /** Finishes a dead thread's change of the topology. False if a lock is out of reach; the change stays to be finished. */
 function repairTopology(): bool {
-  const topologyLock = heap + offsetof<Heap>("topologyLock");
-  if (!holds(topologyLock)) {
+  if (!holds(heap + offsetof<Heap>("topologyLock"))) {
     // Unfinished by an earlier reaper, or under way in a live thread, which has the lock then.
-    if (changetype<Heap>(heap).rebindPages == 0 || !acquire(topologyLock, RANK_TOPOLOGY)) return true;
+    if (changetype<Heap>(heap).rebindPages == 0 || !acquireTopology()) return true;
   }
   if (atomic.load<u32>(heap, offsetof<Heap>("sequence")) & 1) endWrite();
   // In any case there is a new epoch: the dead may not have got to that.
   const done = finishRebind() != EBUSY;
-  release(topologyLock, RANK_TOPOLOGY);
+  releaseTopology();
   return done;
 }
 

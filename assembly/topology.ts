@@ -16,7 +16,7 @@ import {
   VCPU_NODE,
 } from "./layout";
 import { EBUSY, EINVAL, ENOMEM, NO_HOME, heap, self, setHome, theHeap, thread } from "./instance";
-import { RANK_CENTRAL, RANK_TOPOLOGY, acquire, acquirePageHeap, release, releasePageHeap } from "./lock";
+import { RANK_CENTRAL, acquire, acquirePageHeap, acquireTopology, release, releasePageHeap, releaseTopology } from "./lock";
 import { endOfPages, flagsOf, nodeOfPage, tagFor } from "./page-map";
 import { fileRun, freeRunAt, freeRunCovering, remove } from "./free-run";
 import { makeArena } from "./metadata";
@@ -41,10 +41,6 @@ import { cachesHome, homeOf, writeOrder } from "./policy";
 const REFILE_PAGES: u32 = 64;
 /** Reads of the seqlock before the values are used as they are: its writer may have died. */
 const SEQLOCK_READS: i32 = 16;
-
-function topologyLock(): usize {
-  return heap + offsetof<Heap>("topologyLock");
-}
 
 // ---- readers
 
@@ -79,7 +75,7 @@ function bumpEpoch(): void {
 
 /** Begins to write the tables; false if the lock is out of reach. */
 function beginWrite(): bool {
-  if (!acquire(topologyLock(), RANK_TOPOLOGY)) return false;
+  if (!acquireTopology()) return false;
   atomic.add<u32>(heap, 1, offsetof<Heap>("sequence"));
   return true;
 }
@@ -100,7 +96,7 @@ function writeByte(at: usize, value: u32): i32 {
   if (!beginWrite()) return EBUSY;
   atomic.store<u8>(at, <u8>value);
   endWrite();
-  release(topologyLock(), RANK_TOPOLOGY);
+  releaseTopology();
   return 0;
 }
 
@@ -123,7 +119,7 @@ export function setNodes(count: u32): i32 {
   if (!beginWrite()) return EBUSY;
   atomic.store<u32>(heap, count, offsetof<Heap>("nodes"));
   endWrite();
-  release(topologyLock(), RANK_TOPOLOGY);
+  releaseTopology();
   drainVanished(thread);
   return 0;
 }
@@ -143,7 +139,7 @@ export function setNodeLimit(node: u32, pages: u32): i32 {
 /** Pages [first, first + pages), those of them that are the heap's, lie on `node` from now on. No byte moves. */
 export function rebind(first: u32, pages: u32, node: u32): i32 {
   if (!isNode(node) || first + pages < first) return EINVAL;
-  if (!acquire(topologyLock(), RANK_TOPOLOGY)) return EBUSY;
+  if (!acquireTopology()) return EBUSY;
   const h = theHeap();
   // A dead thread's, that could not be finished yet: what comes later wins.
   if (h.rebindPages) finishRebind();
@@ -151,7 +147,7 @@ export function rebind(first: u32, pages: u32, node: u32): i32 {
   h.rebindNode = node;
   atomic.store<u32>(heap, pages, offsetof<Heap>("rebindPages"));
   const error = finishRebind();
-  release(topologyLock(), RANK_TOPOLOGY);
+  releaseTopology();
   return error;
 }
 

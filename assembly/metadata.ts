@@ -10,13 +10,12 @@ import {
   PAGE_LONG_HEADERS,
   PAGE_SHORT_HEADERS,
   PAGE_SIZE,
-  PAGES_PER_GROWTH,
   SHORT_BITS,
   SHORT_HEADER,
   Span,
 } from "./layout";
 import { heap, theHeap } from "./instance";
-import { addressOf, arenaOf, flagsOf, pageOf, setFlags } from "./page-map";
+import { addressOf, arenaOf, endOfPages, flagsOf, pageOf, setFlags } from "./page-map";
 import { grow, takeMetadataPage } from "./page-source";
 
 /** One page of metadata, zero; 0 if there is none. */
@@ -94,7 +93,7 @@ export function nextHeader(at: usize): usize {
     if (at + size <= addressOf(page + 1)) return at;
     ++page;
   }
-  const end = <u32>memory.size() * PAGES_PER_GROWTH;
+  const end = endOfPages();
   for (; page < end; ++page) if ((flagsOf(page) & (PAGE_SHORT_HEADERS | PAGE_LONG_HEADERS)) != 0) return addressOf(page);
   return 0;
 }

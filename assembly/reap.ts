@@ -203,12 +203,10 @@ export function reap(key: u32): i32 {
 function reapAll(key: u32): i32 {
   const found = slotOfKey(key);
   if (found) atomic.store<u8>(slotAt(found - 1), SLOT_DEAD, SLOTS);
-  let done = repair() ? 1 : -1;
-  for (let slot: u32 = 0; slot < MAX_THREADS; ++slot) {
-    if (done == 1 && isDead(slot) && !bury(slot)) done = -1;
-  }
+  let done = repair();
+  for (let slot: u32 = 0; slot < MAX_THREADS; ++slot) done = done && (!isDead(slot) || bury(slot));
   release(heap + offsetof<Heap>("reapLock"), RANK_REAP);
-  return done;
+  return done ? 1 : -1;
 }
 
 function isDead(slot: u32): bool {

@@ -35,10 +35,13 @@ async function shrink(binary) {
   const { default: binaryen } = await import(`${import.meta.resolve("binaryen")}?second-turn`);
   const module = binaryen.readBinary(binary);
   module.setFeatures(FEATURES);
-  binaryen.setPassArgument("no-inline", "*NoInline");
-  module.runPasses(["no-inline"]);
+  for (const kept of ["*NoInline", "assembly/lock/*"]) {
+    binaryen.setPassArgument("no-inline", kept);
+    module.runPasses(["no-inline"]);
+  }
   binaryen.setOptimizeLevel(3);
   binaryen.setShrinkLevel(1);
+  binaryen.setAlwaysInlineMaxSize(4);
   binaryen.setDebugInfo(true);
   for (let i = 0; i < 3; ++i) module.optimize();
   const bytes = module.emitBinary();

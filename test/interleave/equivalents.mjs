@@ -6,7 +6,7 @@ const EQUIVALENT = [
     "a lock is held wherever these words are written: the page heap's (28, records), the topology's (132, sequence; 136, epoch), the reapers' (224, reaped)",
   ],
   [
-    /^swap i32\.store offset=24 with the write after it in (large\/freeDeferred|remote\/\w+|thread-cache\/detach|central\/takeBatch) /,
+    /^swap i32\.store offset=24 with the write after it in (large\/freeDeferred|remote\/\w+|thread-cache\/detach|batches\/\w+) /,
     "the carry heads its list still, and is void; and between moves carryEnd is 0 or the sentinel, where any chain ends",
   ],
   [/^swap i32\.atomic\.store with the write after it in topology\/finishRebind #1/, "a statistic comes before the label"],

@@ -5,8 +5,8 @@ import { readFileSync } from "node:fs";
 import { Kind, isWrite, mapInstructions, parseOperation, withDefinitions } from "./linear.mjs";
 
 const shortName = (fn) => fn.replace("$assembly/", "");
-const ACQUIRE = /^\s*call \$assembly\/lock\/acquire$/;
-const RELEASE = /^\s*call \$assembly\/lock\/release$/;
+const ACQUIRE = /^\s*call \$assembly\/lock\/acquire(?:PageHeap|Topology)?$/;
+const RELEASE = /^\s*call \$assembly\/lock\/release(?:PageHeap|Topology)?$/;
 const LOCK_FILE = /^\$assembly\/lock\//;
 
 /**
@@ -146,7 +146,7 @@ function lockMutants(list, add) {
 
 /** [file, functions]: recovery, where each statement has its reason. */
 const RECOVERY = {
-  "assembly/reap.ts": /^(reap|reapAll|takeAllFromDead|repair|repairLists|finishReturns|repairTopology|finishLargeFree|voidCarry|bury)$/,
+  "assembly/reap.ts": /^(reap|reapAll|repair|repairLists|finishReturns|repairTopology|finishLargeFree|voidCarry|bury)$/,
   "assembly/page-source.ts": /^recoverGrowth$/,
   "assembly/page-heap.ts": /^(rebuildPageHeap|rebuildRuns)$/,
   "assembly/central.ts": /^rebuildCentral$/,

@@ -20,6 +20,8 @@ const results = fileURLToPath(new URL("./results/", import.meta.url));
 /** Rounds, and milliseconds of a measurement and of the warm-up before it. */
 const FULL = { rounds: 9, ms: 10, warmUpMs: 8 };
 const QUICK = { rounds: 2, ms: 5, warmUpMs: 6 };
+/** Of how many rounds one has the native allocators. */
+const NATIVE_EVERY = 3;
 /** Traces of a quick run, and those whose footprint is drawn. */
 const FEW_TRACES = ["redis", "node-workers", "jq-filter", "python-json"];
 
@@ -63,7 +65,9 @@ async function main() {
   const start = performance.now();
   const native = [];
   const afterRound =
-    !options.compare && options.engine === "node" && buildNative() ? () => native.push(...nativeRound(cells, amount)) : undefined;
+    !options.compare && options.engine === "node" && buildNative()
+      ? (round) => round % NATIVE_EVERY === 0 && native.push(...nativeRound(cells, amount))
+      : undefined;
   const samples = await runRounds(
     { engine, subjects, cells, cores, traces, afterRound, ...amount },
     (round, done, of, { cell, subject }) => {

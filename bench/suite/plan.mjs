@@ -1,7 +1,7 @@
 // What a round measures, and in which order: cell by cell, and within a cell allocator after allocator, the other way round and beginning
 // elsewhere in the next round, so that whatever else the machine does falls on all of them.
 import { CELLS } from "./cells.mjs";
-import { TRACES } from "./traces.mjs";
+import { threadsOf, TRACES } from "./traces.mjs";
 
 /** Cells that are measured called across modules, too; in the others whatever can be merged is merged. */
 const CROSS = "abcs";
@@ -48,8 +48,11 @@ export function cellsWanted(only, mostThreads = Infinity) {
   return all.filter(({ cell, id }) => only.includes(cell.letter) || only.includes(id));
 }
 
-/** What a cell is measured with, one after the other. */
-const partsOf = (cell, traces) => (cell.traces ? traces : (cell.parts ?? [undefined]));
+/** What a cell is measured with, one after the other. On several threads, programs that had several. */
+function partsOf(cell, threads, traces) {
+  if (!cell.traces) return cell.parts ?? [undefined];
+  return threads === 1 ? traces : traces.filter((name) => threadsOf(name) > 1);
+}
 
 /** Tasks of one round for bench/suite/runner.mjs, without what `isSettled` names: by cell, subject, build and part. */
 export function planOf(round, { subjects, cells, cores, warmUpMs, ms, traces = TRACES, isSettled = () => false }) {
@@ -60,7 +63,7 @@ export function planOf(round, { subjects, cells, cores, warmUpMs, ms, traces = T
       .flatMap((subject) => buildsOf(cell, subject, threads).map((build) => ({ subject, build })));
     const common = { cell: id, threads, alone: threads <= cores, warmUpMs, ms };
     const is = cell.traces ? "replay" : cell.coldStart ? "coldStart" : "measure";
-    for (const part of partsOf(cell, traces)) {
+    for (const part of partsOf(cell, threads, traces)) {
       for (const { subject, build } of turned(entries, round)) {
         if (isSettled(id, subject.id, build, part)) continue;
         tasks.push({ ...common, id: tasks.length, is, part, subject, build });

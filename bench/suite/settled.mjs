@@ -2,13 +2,13 @@
 import { entriesOf } from "./statistics.mjs";
 
 /** Rounds in which everything is measured; one of a cell that is a mean of many programs. */
-const FIRST_ROUNDS = 3;
+const FIRST_ROUNDS = 2;
 const FIRST_ROUNDS_OF_TRACES = 1;
 /** How much slower than the fastest rival is out of the question. */
-const OUT_OF_THE_QUESTION = 2;
+const OUT_OF_THE_QUESTION = 1.5;
 
 /**
- * What a round leaves out: a function of cell, subject, build and part. Rivals that in each of the rounds so far took over twice the time of the
+ * What a round leaves out: a function of cell, subject, build and part. Rivals that in each of the rounds so far took half as long again as the
  * fastest rival of the round, or failed; and of the others, parts that they failed in.
  */
 export function settledIn(round, samples, { subjects, cells }) {

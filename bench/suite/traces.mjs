@@ -1,6 +1,7 @@
 // Recorded programs as the driver replays them (bench/drivers/trace.c): per thread, events of two words.
-import { readdirSync } from "node:fs";
+import { readdirSync, readFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
+import { constants, gunzipSync } from "node:zlib";
 import { EXIT, FREE, readTrace } from "../../dist/trace/index.js";
 import { deal } from "../../dist/trace/plan.js";
 
@@ -14,6 +15,16 @@ export const TRACES = readdirSync(folder)
   .filter((name) => name.endsWith(".trace.gz"))
   .map((name) => name.slice(0, -".trace.gz".length))
   .sort();
+
+/** Bytes that a header surely needs no more of, compressed; and where in it the number of threads stands. */
+const HEADER_BYTES = 1024;
+const THREADS_AT = 12;
+
+/** Threads that the recorded program had. */
+export function threadsOf(name) {
+  const header = readFileSync(`${folder}${name}.trace.gz`).subarray(0, HEADER_BYTES);
+  return gunzipSync(header, { finishFlush: constants.Z_SYNC_FLUSH }).readUInt32LE(THREADS_AT);
+}
 
 /** Words of one thread's events, as they come. */
 class Stream {

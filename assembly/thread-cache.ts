@@ -38,6 +38,7 @@ const CACHE_PAGES: u32 = 64;
 const SCAVENGE_TICKS: u32 = 512;
 /** Remote batches returned in a refill: two, since with one as many might be sent as return. */
 const HOMECOMING = 2;
+const CACHE_LINE: u32 = 64;
 /** Blocks returned under one hold of a central lock. */
 const RETURN_BLOCKS: u32 = 64;
 
@@ -123,7 +124,7 @@ export function refill(t: usize, c: u32): bool {
   const info = classInfo(c);
   const list = changetype<CacheList>(cacheList(t, c));
   raiseLimit(record, list, info);
-  const want = min<u32>((list.limit >> 1) + 1, info.batch);
+  const want = min<u32>(max<u32>(1, list.limit >> 1), info.batch);
   const target = nextTarget(t, want);
   const allowed = allowedNodes(record);
   // The target, then all there can be: nodes may come and go meanwhile.
@@ -231,9 +232,12 @@ export function freeRemote(t: usize, node: u32, c: u32, block: usize): void {
 
 // ---- bounds
 
-/** Slow start: the limit doubles until it is a batch or more, then grows by batches, as long as the cache's budget lasts. */
+/**
+ * Slow start: the limit doubles until it is a batch or more, then grows by batches, as long as the cache's budget lasts. It begins with what fills
+ * two cache lines, so that threads do not have their first blocks in one and write to it by turns.
+ */
 function raiseLimit(record: Thread, list: CacheList, info: ClassInfo): void {
-  const step = min<u32>(list.limit + 1, info.batch);
+  const step = min<u32>(list.limit + max<u32>(1, (2 * CACHE_LINE) / info.size), info.batch);
   if (record.capacity + step * info.size > budget()) return;
   list.limit += step;
   record.capacity += step * info.size;

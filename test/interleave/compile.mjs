@@ -4,7 +4,7 @@ import { createHash } from "node:crypto";
 import { existsSync, mkdirSync, readFileSync, readdirSync, writeFileSync } from "node:fs";
 import { readFile } from "node:fs/promises";
 import { fileURLToPath } from "node:url";
-import { FEATURES } from "./linear.mjs";
+import { shrink } from "../../assembly/shrink.mjs";
 
 const root = fileURLToPath(new URL("../../", import.meta.url));
 
@@ -27,26 +27,9 @@ export async function compile(entry, sources = {}) {
     listFiles: () => [],
   });
   if (error) throw new Error(`${entry}: ${error.message}\n${stderr.toString()}`);
-  return shrink(binary);
-}
-
-/** The optimizer's second turn, as in assembly/build.mjs. By another instance of it: the compiler leaves its own settings behind. */
-async function shrink(binary) {
+  // By another instance of the optimizer: the compiler leaves its own settings behind.
   const { default: binaryen } = await import(`${import.meta.resolve("binaryen")}?second-turn`);
-  const module = binaryen.readBinary(binary);
-  module.setFeatures(FEATURES);
-  for (const kept of ["*NoInline", "assembly/lock/*"]) {
-    binaryen.setPassArgument("no-inline", kept);
-    module.runPasses(["no-inline"]);
-  }
-  binaryen.setOptimizeLevel(3);
-  binaryen.setShrinkLevel(1);
-  binaryen.setAlwaysInlineMaxSize(4);
-  binaryen.setDebugInfo(true);
-  for (let i = 0; i < 3; ++i) module.optimize();
-  const bytes = module.emitBinary();
-  module.dispose();
-  return bytes;
+  return shrink(binaryen, binary, { named: true });
 }
 
 /**

@@ -41,7 +41,7 @@ export const isPlain = (kind) => kind === Kind.PlainLoad || kind === Kind.PlainS
 
 // Not `All`: that also turns on encodings which engines do not read yet.
 const F = binaryen.Features;
-export const FEATURES =
+const FEATURES =
   F.MutableGlobals |
   F.SignExt |
   F.Atomics |

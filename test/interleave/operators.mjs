@@ -5,8 +5,9 @@ import { readFileSync } from "node:fs";
 import { Kind, isWrite, mapInstructions, parseOperation, withDefinitions } from "./linear.mjs";
 
 const shortName = (fn) => fn.replace("$assembly/", "");
-const ACQUIRE = /^\s*call \$assembly\/lock\/acquire(?:PageHeap|Topology)?$/;
-const RELEASE = /^\s*call \$assembly\/lock\/release(?:PageHeap|Topology)?$/;
+/** Calls that take a lock, or release it: of the address they are given, or of the lock they are called after. */
+const ACQUIRE = /^\s*call \$assembly\/lock\/acquire(PageHeap|Topology)?$/;
+const RELEASE = /^\s*call \$assembly\/lock\/release(PageHeap|Topology)?$/;
 const LOCK_FILE = /^\$assembly\/lock\//;
 
 /**
@@ -134,12 +135,14 @@ function lockMutants(list, add) {
   if (LOCK_FILE.test(list[0].fn)) return;
   const acquires = list.filter(({ line }) => ACQUIRE.test(line));
   const releases = list.filter(({ line }) => RELEASE.test(line));
+  /** What leaves the call out, with the address it is given. */
+  const without = ({ line }, call) => (call.exec(line)[1] ? [] : ["drop"]);
   for (const acquire of acquires) {
-    const edits = new Map([[acquire.index, ["drop", "i32.const 1"]]]);
-    if (acquires.length === 1) for (const { index } of releases) edits.set(index, ["drop"]);
+    const edits = new Map([[acquire.index, [...without(acquire, ACQUIRE), "i32.const 1"]]]);
+    if (acquires.length === 1) for (const release of releases) edits.set(release.index, without(release, RELEASE));
     add(acquire, "do without the lock", edits);
   }
-  for (const release of releases) add(release, "drop release", new Map([[release.index, ["drop"]]]));
+  for (const release of releases) add(release, "drop release", new Map([[release.index, without(release, RELEASE)]]));
 }
 
 // ---- statements of what is done after a death

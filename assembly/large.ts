@@ -18,7 +18,7 @@ import { heap, nearest, remoteList, theHeap, theThread, thread } from "./instanc
 import { RANK_PAGE_HEAP, acquire, acquirePageHeap, release, releasePageHeap } from "./lock";
 import { carryChain } from "./batches";
 import { addressOf, flagsOf, hasRoom, nodeOfPage, pageOf } from "./page-map";
-import { fileFree } from "./free-run";
+import { fileFree, takeRoomy } from "./free-run";
 import { makeArena } from "./metadata";
 import {
   cutSpan,
@@ -47,8 +47,8 @@ export function pagesFor(size: usize): u32 {
   return <u32>((<u64>size + PAGE_SIZE - 1) >> PAGE_SHIFT);
 }
 
-/** A block of `pages` pages on the nodes that this thread prefers, then on others it allows; 0 = none. */
-export function allocateLarge(pages: u32, alignPages: u32): usize {
+/** A block of `pages` pages on the nodes that this thread prefers, then on others it allows; where it may grow if it `grows`. 0 = none. */
+export function allocateLarge(pages: u32, alignPages: u32, grows: bool): usize {
   const record = theThread();
   let target = nextTarget(thread, GRANULE);
   const allowed = allowedNodes(record);
@@ -61,7 +61,10 @@ export function allocateLarge(pages: u32, alignPages: u32): usize {
   const growFirst = theHeap().freePages < want + spare || record.policy == POLICY_BIND;
   let node = target;
   let page: u32 = 0;
-  if ((allowed >> target) & 1) page = takePages(target, want, growFirst);
+  if ((allowed >> target) & 1) {
+    if (grows) page = takeRoomy(target, want);
+    if (!page) page = takePages(target, want, growFirst);
+  }
   if (!page) charge(record, -1); // a node that has none has had its turn
   if (!page && record.policy != POLICY_BIND) {
     page = takeMixedPages(want, allowed);

@@ -112,7 +112,7 @@ function fromReserve(c: u32): usize {
 
 /** No node has room for a span of the class: pages of several may have it for a block. */
 function ofWholePages(c: u32): usize {
-  return allocate(classInfo(c).size, 1, false);
+  return allocate(classInfo(c).size, 1, false, false);
 }
 
 /** Memory is exhausted: everything cached that can be reached goes back to the page heap. */
@@ -121,17 +121,17 @@ function reclaim(): bool {
 }
 
 function mallocLarge(size: usize, zero: bool): usize {
-  return allocate(size, 1, zero);
+  return allocate(size, 1, zero, false);
 }
 
-/** A large block; `alignPages` is a power of two. */
-function allocate(size: usize, alignPages: u32, zero: bool): usize {
+/** A large block, of zeros or one that `grows`; `alignPages` is a power of two. */
+function allocate(size: usize, alignPages: u32, zero: bool, grows: bool): usize {
   if (!enter()) return fail(EINVAL);
   if (size > MAX_SIZE) return fail(ENOMEM);
   freeDeferred(thread);
   const pages = pagesFor(size);
-  let block = allocateLarge(pages, alignPages);
-  if (!block && reclaim()) block = allocateLarge(pages, alignPages);
+  let block = allocateLarge(pages, alignPages, grows);
+  if (!block && reclaim()) block = allocateLarge(pages, alignPages, grows);
   if (!block) return failed();
   if (zero) zeroTouched(block, pages);
   return block;
@@ -190,7 +190,7 @@ export function realloc(block: usize, size: usize): usize {
   } else if (size > MAX_SMALL && resizeLarge(largeSpan(block), pagesFor(size))) {
     return block;
   }
-  const moved = malloc(size);
+  const moved = size > MAX_SMALL ? allocate(size, 1, false, size > usable) : malloc(size);
   if (!moved) return size <= usable ? block : 0;
   memory.copy(moved, block, min<usize>(usable, size));
   free(block);
@@ -220,7 +220,7 @@ export function memalign(alignment: usize, size: usize): usize {
       return fail(EBUSY);
     }
   }
-  return allocate(max<usize>(size, MAX_SMALL + 1), max<u32>(1, <u32>(alignment >> PAGE_SHIFT)), false);
+  return allocate(max<usize>(size, MAX_SMALL + 1), max<u32>(1, <u32>(alignment >> PAGE_SHIFT)), false, false);
 }
 
 /** As memalign; the size need not be a multiple of the alignment (C17). */

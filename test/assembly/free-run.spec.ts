@@ -3,7 +3,17 @@
 import { Arena, EXACT_RUNS } from "../../assembly/layout";
 import { nextRandom, theHeap } from "../../assembly/instance";
 import { arenaOf, endOfPages, nodeOfPage, pageOf } from "../../assembly/page-map";
-import { fileFree, fileRun, findMixed, freeRunAt, freeRunCovering, freeRunEndingAt, takeRange, takeRun } from "../../assembly/free-run";
+import {
+  fileFree,
+  fileRun,
+  findMixed,
+  freeRunAt,
+  freeRunCovering,
+  freeRunEndingAt,
+  takeRange,
+  takeRoomy,
+  takeRun,
+} from "../../assembly/free-run";
 import { grow } from "../../assembly/page-source";
 import { makeArena } from "../../assembly/metadata";
 import { placePage } from "../../assembly/page-heap";
@@ -98,6 +108,32 @@ describe("free runs", () => {
     fileFree(firsts[1], long);
     fileFree(firsts[1] + long + 1, 1);
     fileFree(firsts[2], long + 1);
+    expectSound();
+  });
+
+  it("have room for what grows in the middle of the longest, long or short, and none if that is not long", () => {
+    fresh(1);
+    const lengths: u32[] = [EXACT_RUNS + 2, 100, EXACT_RUNS + 40, 30];
+    const firsts = takeApart(lengths);
+    const rest = takeRun(0, theHeap().freePages);
+    expect<u32>(takeRoomy(0, 1)).toBe(0);
+    expect<u32>(takeRoomy(1, 1)).toBe(0);
+    fileFree(firsts[3], 30);
+    expect<u32>(takeRoomy(0, 11)).toBe(0);
+    expect<u32>(takeRoomy(0, 10)).toBe(firsts[3] + 10);
+    fileFree(firsts[1], 100);
+    expect<u32>(takeRoomy(0, 20)).toBe(firsts[1] + 40);
+    fileFree(firsts[0], EXACT_RUNS + 2);
+    fileFree(firsts[2], EXACT_RUNS + 40);
+    expect<u32>(takeRoomy(0, 40)).toBe(firsts[2] + EXACT_RUNS / 2);
+    expect<u32>(freeRunAt(firsts[2])).toBe(EXACT_RUNS / 2);
+    expect<u32>(takeRoomy(0, 10)).toBe(firsts[0] + (EXACT_RUNS - 8) / 2);
+    fileFree(firsts[0] + (EXACT_RUNS - 8) / 2, 10);
+    fileFree(firsts[2] + EXACT_RUNS / 2, 40);
+    fileFree(firsts[1] + 40, 20);
+    fileFree(firsts[3] + 10, 10);
+    for (let i = 0; i < lengths.length; ++i) fileFree(firsts[i] + lengths[i], 1);
+    fileFree(rest, pageOf(END) - rest);
     expectSound();
   });
 

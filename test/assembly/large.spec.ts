@@ -84,8 +84,8 @@ describe("a large block", () => {
     expect<usize>(memalign(1 << 22, 100_000)).toBe(0);
     expect<i32>(errno()).toBe(ENOMEM);
     expect<usize>(memalign(0x8000_0000, 100_000)).toBe(0);
-    expect<usize>(allocateLarge(PAGE_LIMIT, PAGE_LIMIT)).toBe(0);
-    expect<usize>(allocateLarge(-1, 2)).toBe(0);
+    expect<usize>(allocateLarge(PAGE_LIMIT, PAGE_LIMIT, false)).toBe(0);
+    expect<usize>(allocateLarge(-1, 2, false)).toBe(0);
     expectEmpty();
   });
 });

@@ -6,6 +6,7 @@ import {
   EXACT_RUNS,
   Heap,
   KIND_SMALL,
+  LEAF_PAGES,
   MAX_NODES,
   MAX_THREADS,
   PAGE_SHIFT,
@@ -132,18 +133,27 @@ export function makeSpan(page: u32, pages: u32, label: u32, blocks: u32): usize 
 /** A byte in each byte of a word: the flags of 8 pages are looked at together. */
 const EACH: u64 = 0x0101_0101_0101_0101;
 
+/** Flags of 8 pages in use that are not fresh: most large blocks find their pages so. */
+const WRITTEN: u64 = EACH * (PAGE_OWNED | PAGE_TOUCHED);
+
 /** Pages of a new span: those that nobody has touched before are fresh. */
 function touch(page: u32, pages: u32): void {
   const end = page + pages;
   while (page < end) {
-    const at = flagsAt(page);
-    if ((page & 7) == 0 && end - page >= 8) {
-      store<u64>(at, (EACH * (PAGE_OWNED | PAGE_TOUCHED)) | ((~load<u64>(at) & (EACH * PAGE_TOUCHED)) << 4));
-      page += 8;
-    } else {
-      store<u8>(at, PAGE_OWNED | PAGE_TOUCHED | ((~load<u8>(at) & PAGE_TOUCHED) << 4));
-      page += 1;
+    const count = min<u32>(end - page, LEAF_PAGES - (page & (LEAF_PAGES - 1)));
+    let at = flagsAt(page);
+    const last = at + count;
+    while (at < last) {
+      if ((at & 7) == 0 && last - at >= 8) {
+        const flags = load<u64>(at);
+        if (flags != WRITTEN) store<u64>(at, WRITTEN | ((~flags & (EACH * PAGE_TOUCHED)) << 4));
+        at += 8;
+      } else {
+        store<u8>(at, PAGE_OWNED | PAGE_TOUCHED | ((~load<u8>(at) & PAGE_TOUCHED) << 4));
+        at += 1;
+      }
     }
+    page += count;
   }
 }
 

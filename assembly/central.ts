@@ -25,8 +25,9 @@ import { makeArena, metadata, nextHeader } from "./metadata";
 import { classOfLabel, labelOf, loadLabel, makeSpan, nodeOfLabel, releaseSpan, setTags, takePages } from "./page-heap";
 
 const CENTRAL_BYTES: u32 = 64;
-/** A transfer cache holds at most 1/2^TRANSFER_SHIFT of what the heap owns. */
+/** A transfer cache holds at most 1/2^TRANSFER_SHIFT of what the heap owns, or TRANSFER_BYTES if that is more. */
 const TRANSFER_SHIFT: u32 = 10;
+const TRANSFER_BYTES: u32 = 8192;
 
 /** Address of the Central of (node, class) if it exists, else 0. */
 export function centralOf(node: u32, c: u32): usize {
@@ -284,7 +285,7 @@ export function releaseIdleSpans(central: usize): void {
 /** Whether one more batch may be kept. */
 export function hasTransferRoom(central: usize, info: ClassInfo): bool {
   const bytes = (changetype<Central>(central).transferCount + 1) * info.batch * info.size;
-  return bytes <= (theHeap().ownedPages << PAGE_SHIFT) >> TRANSFER_SHIFT;
+  return bytes <= max<u32>(TRANSFER_BYTES, (theHeap().ownedPages << PAGE_SHIFT) >> TRANSFER_SHIFT);
 }
 
 /** Moves record `t`'s carry, a chain of one batch, into the transfer cache. */

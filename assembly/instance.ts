@@ -20,7 +20,7 @@ export let epochSeen: u32 = 0;
 /** This thread may sleep (a browser's main thread may not). */
 export let mayBlock: bool = false;
 /** Loads of a held lock before sleeping, or before giving up where sleeping is not allowed. */
-export let spins: u32 = 64;
+export let spins: u32 = 256;
 /** A lock was out of reach of the call under way. */
 export let missed: bool = false;
 /** errno of the last call, 0 = none. */

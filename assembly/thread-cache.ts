@@ -8,11 +8,11 @@
 // Every function here works on a record given to it, since a reaper empties the caches of others.
 
 import { Arena, CacheList, CachedBlock, ClassInfo, Heap, MAX_NODES, PAGE_SHIFT, Thread } from "./layout";
-import { NO_HOME, cacheList, heap, homeTag, lengthOf, nearest, remoteList, sentinel, theHeap } from "./instance";
+import { NO_HOME, cacheList, heap, homeTag, lengthOf, nearest, remoteList, theHeap } from "./instance";
 import { RANK_CENTRAL, acquire, release } from "./lock";
-import { carryChain } from "./batches";
+import { carryChain, lastOf, relink } from "./batches";
 import { CLASSES, classInfo } from "./size-class";
-import { arenaOf, tagFor, tagOf } from "./page-map";
+import { arenaOf, tagFor } from "./page-map";
 import { assertCacheList } from "./invariants";
 import {
   OUT_OF_REACH,
@@ -92,7 +92,7 @@ function giveBack(t: usize, c: u32, count: u32): bool {
   if (count == info.batch && central != 0) {
     if (!acquire(central, RANK_CENTRAL)) return false;
     // Under the lock, no rebind takes blocks of this list to another.
-    const last = hasTransferRoom(central, info) ? lastOf(record.carry, count, tagFor(record.home, c)) : 0;
+    const last = hasTransferRoom(central, info) ? lastOf(record.carry, count, tagFor(record.home, c), info.size) : 0;
     if (last) {
       store<u32>(last, 0);
       putBatch(central, t);
@@ -102,17 +102,6 @@ function giveBack(t: usize, c: u32, count: u32): bool {
     release(central, RANK_CENTRAL);
   }
   return returnCarry(t);
-}
-
-/** The last of the first `count` blocks, if all of them have this tag; else 0. */
-function lastOf(head: usize, count: u32, tag: u32): usize {
-  let last: usize = 0;
-  for (let block = head; count; --count) {
-    if (tagOf(block) != tag) return 0;
-    last = block;
-    block = load<u32>(block);
-  }
-  return last;
 }
 
 // ---- blocks in
@@ -156,24 +145,13 @@ export function fetch(t: usize, c: u32, node: u32, want: u32): u32 {
   for (let i = 0; i < HOMECOMING && takeRemote(t, node); ++i) if (!returnCarry(t)) return 0;
   const central = makeCentral(node, c);
   if (central <= OUT_OF_REACH || !acquire(central, RANK_CENTRAL)) return 0;
-  const batch: u32 = classInfo(c).batch;
+  const info = classInfo(c);
+  const batch: u32 = info.batch;
   const batched = (want == batch || !hasFreeBlocks(central)) && takeBatch(central, t);
   const count = batched ? batch : takeBlocks(central, t, want);
   release(central, RANK_CENTRAL);
-  if (batched) relink(record, count);
+  if (batched) relink(record, count, info.size);
   return count;
-}
-
-/** Makes a batch of `count` blocks in the carry a cache list. */
-function relink(record: Thread, count: u32): void {
-  record.carryEnd = <u32>sentinel();
-  let last: usize = 0;
-  for (let block: usize = record.carry, depth = count; depth; --depth) {
-    last = block;
-    changetype<CachedBlock>(block).depth = depth;
-    block = changetype<CachedBlock>(block).next;
-  }
-  changetype<CachedBlock>(last).next = <u32>sentinel();
 }
 
 /** numastat: in blocks, as they are fetched. What is not local is the rest. */
@@ -303,7 +281,7 @@ function flushClass(t: usize, c: u32): bool {
 export function sortOut(t: usize): bool {
   for (let c: u32 = 1; c < CLASSES; ++c) {
     const list = cacheList(t, c);
-    if (!lastOf(load<u32>(list), lengthOf(list), homeTag + tagFor(0, c - 1)) && !flushClass(t, c)) return false;
+    if (!lastOf(load<u32>(list), lengthOf(list), homeTag + tagFor(0, c - 1), 0) && !flushClass(t, c)) return false;
   }
   return true;
 }

@@ -102,11 +102,24 @@ describe("limits", () => {
       const refills = theThread().refills;
       while (theThread().refills == refills) blocks.push(malloc(16)); // to the next refill
       const limit = list.limit;
-      expect<u32>(limit).toBe(before + min<u32>(before + 1, batch));
-      expect<u32>(cached(16) + 1).toBe(min<u32>((limit >> 1) + 1, batch)); // what came, less the block that was asked for
+      expect<u32>(limit).toBe(before + min<u32>(before + 128 / 16, batch));
+      expect<u32>(cached(16) + 1).toBe(min<u32>(limit >> 1, batch)); // what came, less the block that was asked for
       before = limit;
     }
     expectOnly(blocks);
+  });
+
+  it("give no two threads their first blocks of a class in one cache line", () => {
+    const sizes: usize[] = [8, 16, 32, 64, 128, 1024];
+    for (let i = 0; i < sizes.length; ++i) {
+      fresh();
+      const mine = malloc(sizes[i]);
+      another(KEY + 1, 1);
+      const other = malloc(sizes[i]);
+      check(mine / 64 != other / 64, "two threads write to one line");
+      check(sizes[i] > 64 || cached(sizes[i]) + 1 == <u32>(64 / classInfo(classOf(sizes[i])).size), "not what fills a line");
+      expectOnly([mine, other]);
+    }
   });
 
   it("rise with frees that find their list full, and half of it goes back when they may not", () => {
@@ -261,6 +274,35 @@ describe("a refill", () => {
     expect<u32>(central.transferCount).toBe(batches - 1);
     expect<u32>(cached(64)).toBe(classInfo(c).batch - 1);
     expectOnly(kept);
+  });
+
+  it("makes a list of a batch again, however many blocks its first one has room to name", () => {
+    const sizes: i32[] = [8, 16, 32, 64, 256];
+    for (let i = 0; i < sizes.length; ++i) {
+      fresh();
+      const size = sizes[i];
+      const c = classOf(size);
+      freeAll(allocate(size, 1_700_000 / size)); // more than the budget
+      const central = changetype<Central>(centralOf(0, c));
+      check(central.transferCount > 0, "no batch");
+      const kept: usize[] = [];
+      while (cached(size)) kept.push(malloc(size));
+      // The chain as whoever gave it left it, of blocks that nobody has.
+      const chain: usize[] = [];
+      for (let block = <usize>central.transferHead; block; block = load<u32>(block)) chain.push(block);
+      expect<i32>(chain.length).toBe(classInfo(c).batch);
+      while (central.transferCount) {
+        kept.push(malloc(size));
+        const head = <usize>listOf(size).head;
+        for (let block = head, depth = lengthOf(cacheList(thread, c)); depth; --depth) {
+          check(changetype<CachedBlock>(block).depth == depth, "a wrong depth");
+          block = changetype<CachedBlock>(block).next;
+        }
+        while (cached(size)) kept.push(malloc(size));
+      }
+      for (let j = 0; j < chain.length; ++j) check(kept.includes(chain[j]), "a block of the chain is lost");
+      expectOnly(kept);
+    }
   });
 
   it("brings back what waits for its node in the remote queue", () => {

@@ -22,8 +22,9 @@ const FULL = { rounds: 9, ms: 10, warmUpMs: 8 };
 const QUICK = { rounds: 2, ms: 5, warmUpMs: 6 };
 /** Of how many rounds one has the native allocators. */
 const NATIVE_EVERY = 3;
-/** Traces of a quick run, and those whose footprint is drawn. */
-const FEW_TRACES = ["redis", "node-workers", "jq-filter", "python-json"];
+/** Traces of a quick run, two of them of several threads; and those whose footprint is drawn. */
+const FEW_TRACES = ["rocksdb", "doxygen", "jq-filter", "python-json"];
+const DRAWN_TRACES = ["redis", "node-workers", "jq-filter", "python-json"];
 
 const list = (text) => text.split(",");
 const program = new Command("npm run bench --")
@@ -134,7 +135,7 @@ async function leave(folder, outcome, parts, subjects, engine) {
   await plots.write(`${name}-cells.svg`, plots.bars(outcome.cells, subjects));
   await plots.write(`${name}-scaling.svg`, plots.scaling(outcome.cells, subjects));
   await plots.write(`${name}-sizes.svg`, plots.overSize(parts, subjects));
-  await plots.write(`${name}-footprint.svg`, plots.footprint(parts, subjects, FEW_TRACES));
+  await plots.write(`${name}-footprint.svg`, plots.footprint(parts, subjects, DRAWN_TRACES));
 }
 
 try {

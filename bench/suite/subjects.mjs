@@ -1,8 +1,9 @@
 // What is measured: numaheap, its floors and its rivals, each with the modules that its threads instantiate.
-import { execFileSync } from "node:child_process";
+import { execFile } from "node:child_process";
 import { createHash } from "node:crypto";
-import { cpSync, existsSync, mkdirSync, readFileSync, symlinkSync, writeFileSync } from "node:fs";
+import { cpSync, existsSync, mkdirSync, readdirSync, readFileSync, symlinkSync, writeFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
+import { promisify } from "node:util";
 import { RIVALS } from "../rivals/catalogue.mjs";
 import { fileOf, installed } from "../rivals/installed.mjs";
 import { merged } from "../rivals/merge.mjs";
@@ -19,31 +20,37 @@ const FLOORS = [
   { ...OURS, id: "bump", title: "bump pointer", kind: "floor", lists: false, initialPages: REGION_PAGES + 513 },
 ];
 
-/** An AssemblyScript module of this project, compiled for speed and with the names of its functions. */
-function compiled(tree, entry, name) {
-  const path = `${out}${name}.wasm`;
+/** A hash of files, as part of a name. */
+function hashOf(paths) {
+  const hash = createHash("sha256");
+  for (const path of paths) hash.update(readFileSync(path));
+  return hash.digest("hex").slice(0, 16);
+}
+
+/** An AssemblyScript module of a tree of this project, compiled for speed and with the names of its functions, where its sources have changed. */
+async function compiled(tree, entry, name) {
+  const sources = readdirSync(`${tree}assembly`)
+    .filter((file) => /\.(ts|mjs)$/.test(file))
+    .map((file) => `${tree}assembly/${file}`);
+  const path = `${out}${name}-${hashOf([...sources, `${tree}${entry}`, `${tree}asconfig.json`])}.wasm`;
+  if (existsSync(path)) return path;
   const options = ["--target", "fast", "--debug", "--outFile", path, "--transform", "./assembly/no-inline.mjs"];
-  execFileSync(process.execPath, ["node_modules/assemblyscript/bin/asc.js", entry, ...options], {
-    cwd: tree,
-    stdio: ["ignore", "inherit", "ignore"],
-  });
+  await promisify(execFile)(process.execPath, ["node_modules/assemblyscript/bin/asc.js", entry, ...options], { cwd: tree });
   return path;
 }
 
 /** The driver merged with an allocator, made anew where either has changed. */
 function mergedModule(driver, heap, id) {
-  const bytes = [driver, heap].map((path) => readFileSync(path));
-  const hash = createHash("sha256");
-  for (const part of [...bytes, readFileSync(new URL("../rivals/merge.mjs", import.meta.url))]) hash.update(part);
-  const path = `${out}merged-${id}-${hash.digest("hex").slice(0, 16)}.wasm`;
-  if (!existsSync(path)) writeFileSync(path, merged(...bytes));
+  const hash = hashOf([driver, heap, new URL("../rivals/merge.mjs", import.meta.url)]);
+  const path = `${out}merged-${id}-${hash}.wasm`;
+  if (!existsSync(path)) writeFileSync(path, merged(readFileSync(driver), readFileSync(heap)));
   return path;
 }
 
 /** numaheap as a tree has built it: `dist/` holds what a program imports, and what is linked is compiled for speed. */
 export async function numaheapOf(tree, id = "numaheap") {
   const driver = await driverModule({ shared: true, floor: false });
-  const linked = mergedModule(driver, compiled(tree, "assembly/index.ts", id), id);
+  const linked = mergedModule(driver, await compiled(tree, "assembly/index.ts", id), id);
   const modules = {
     driver,
     heap: `${tree}dist/heap.wasm`,
@@ -67,13 +74,13 @@ async function nodeBlind() {
   if (!TOPOLOGY_CHECK.test(malloc)) throw new Error("malloc has no topology check to be left out");
   writeFileSync(`${tree}assembly/malloc.ts`, malloc.replace(TOPOLOGY_CHECK, ""));
   const driver = await driverModule({ shared: true, floor: false });
-  const heap = compiled(tree, "assembly/index.ts", "node-blind");
+  const heap = await compiled(tree, "assembly/index.ts", "node-blind");
   const modules = { driver, heap, create: `${root}dist/create.wasm`, merged: mergedModule(driver, heap, "node-blind") };
   return { ...NUMAHEAP, id: "node-blind", title: "numaheap, node-blind", role: "rival", nodeBlind: true, modules };
 }
 
 async function floors() {
-  const heap = compiled(root, "bench/drivers/floor.ts", "floor");
+  const heap = await compiled(root, "bench/drivers/floor.ts", "floor");
   return Promise.all(
     FLOORS.map(async (floor) => {
       const driver = await driverModule({ shared: true, floor: floor.lists });
@@ -103,7 +110,7 @@ async function rival(entry) {
 export async function buildSubjects({ onProgress = () => {} } = {}) {
   mkdirSync(out, { recursive: true });
   onProgress("numaheap");
-  const subjects = [await numaheapOf(root), await nodeBlind(), ...(await floors())];
+  const subjects = (await Promise.all([numaheapOf(root), nodeBlind(), floors()])).flat();
   const there = installed();
   for (const entry of there) {
     onProgress(entry.id);

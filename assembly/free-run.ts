@@ -176,34 +176,31 @@ export function takeRun(node: u32, pages: u32): u32 {
   return first;
 }
 
-/** Runs this many times as long as a block that grows have room for it. */
-const ROOM: u32 = 3;
+/** Runs this many times as long as a block that grows have room for it; it has as much before it at most. */
+const ROOM: u32 = 6;
 
 /**
- * Takes `pages` pages out of the middle of the longest free run of `node`, where there is room to grow behind them and for what lies before them:
- * their first page, or 0 if even that run is short.
+ * Takes `pages` pages out of a free run of `node` that is several times as long, where there is room to grow behind them and for what lies before
+ * them: their first page, or 0 if there is no such run, or it is kept.
  */
 export function takeRoomy(node: u32, pages: u32): u32 {
-  const start = longestRun(arenaOf(node));
+  const arena = arenaOf(node);
+  if (!arena) return 0;
+  const start = bestFit(arena, ROOM * pages);
   const length = freeRunAt(start);
-  if (length < ROOM * pages) return 0;
-  const first = start + ((length - pages) >> 1);
+  if (length == 0 || isKept(length, pages)) return 0;
+  const first = start + min<u32>((length - pages) >> 1, ROOM * pages);
   takeFrom(start, length, first, pages);
   return first;
 }
 
-/** First page of the longest free run of a node; 0 if it has no arena, or no free page. */
-function longestRun(arena: usize): u32 {
-  if (!arena) return 0;
-  let best: u32 = 0;
-  for (let at: usize = load<u32>(arena, ARENA_BINS + EXACT_RUNS * 4); at; at = changetype<FreeRun>(at).next) {
-    const start = pageOf(at);
-    if (freeRunAt(start) > freeRunAt(best)) best = start;
-  }
-  if (best) return best;
-  const a = changetype<Arena>(arena);
-  const n = a.nonempty1 ? 127 - clz(a.nonempty1) : 63 - clz(a.nonempty0);
-  return <i64>n < 0 ? 0 : pageOf(load<u32>(arena + ((<usize>n) << 2), ARENA_BINS));
+/** Pages that a run may have beyond a block before others get them. */
+const SLACK: u32 = 63;
+
+/** Whether a free run is not for others, who want `pages` of it: where most of the heap was one block, it may be again. */
+export function isKept(length: u32, pages: u32): bool {
+  const h = theHeap();
+  return length < h.largestSpan + SLACK && length > pages + ((h.ownedPages * 3) >> 2);
 }
 
 /** Takes [first, first + pages) out of the listed run [start, start + length). */

@@ -2,7 +2,6 @@
 
 import {
   DEFERRED,
-  Heap,
   KIND_LARGE,
   MAX_NODES,
   PAGE_SHIFT,
@@ -14,8 +13,8 @@ import {
   Span,
   Thread,
 } from "./layout";
-import { heap, nearest, remoteList, theHeap, theThread, thread } from "./instance";
-import { RANK_PAGE_HEAP, acquire, acquirePageHeap, release, releasePageHeap } from "./lock";
+import { nearest, remoteList, theHeap, theThread, thread } from "./instance";
+import { acquirePageHeap, releasePageHeap } from "./lock";
 import { carryChain } from "./batches";
 import { addressOf, flagsOf, hasRoom, nodeOfPage, pageOf } from "./page-map";
 import { fileFree, takeRoomy } from "./free-run";
@@ -39,10 +38,6 @@ import { POLICY_BIND, allowedNodes, charge, isInterleaving, nextTarget } from ".
 import { countNode, returnCarry } from "./thread-cache";
 import { INTERIOR_OF_LARGE, OUTSIDE_HEAP, PAGE_NOT_IN_USE, reportBadCall } from "./bad-call";
 
-function pageHeapLock(): usize {
-  return heap + offsetof<Heap>("pageHeapLock");
-}
-
 export function pagesFor(size: usize): u32 {
   return <u32>((<u64>size + PAGE_SIZE - 1) >> PAGE_SHIFT);
 }
@@ -53,7 +48,7 @@ export function allocateLarge(pages: u32, alignPages: u32, grows: bool): usize {
   let target = nextTarget(thread, GRANULE);
   const allowed = allowedNodes(record);
   const want = pages + alignPages - 1;
-  if (want < pages || want > PAGE_LIMIT || !acquire(pageHeapLock(), RANK_PAGE_HEAP)) return 0;
+  if (want < pages || want > PAGE_LIMIT || !acquirePageHeap()) return 0;
   // Growing keeps the block whole on its node, but only while there is not so much free memory that the largest block would still fit; and never one
   // that is large beside the heap.
   const owned = theHeap().ownedPages;
@@ -62,7 +57,7 @@ export function allocateLarge(pages: u32, alignPages: u32, grows: bool): usize {
   let node = target;
   let page: u32 = 0;
   if ((allowed >> target) & 1) {
-    if (grows) page = takeRoomy(target, want);
+    if (grows && !isInterleaving(record)) page = takeRoomy(target, want); // of interleaved pages none can be added
     if (!page) page = takePages(target, want, growFirst);
   }
   if (!page) charge(record, -1); // a node that has none has had its turn
@@ -83,7 +78,7 @@ export function allocateLarge(pages: u32, alignPages: u32, grows: bool): usize {
     if (spread(page, want)) target = MIXED;
   }
   const block = cutOut(page, pages, alignPages, node, target);
-  release(pageHeapLock(), RANK_PAGE_HEAP);
+  releasePageHeap();
   return block;
 }
 
@@ -210,10 +205,10 @@ export function freeDeferred(t: usize): bool {
 export function resizeLarge(header: usize, pages: u32): bool {
   const have = changetype<Span>(header).pages;
   if (pages == have) return true;
-  if (!acquire(pageHeapLock(), RANK_PAGE_HEAP)) return pages < have;
+  if (!acquirePageHeap()) return pages < have;
   let done = true;
   if (pages < have) cutSpan(header, pages);
   else done = !isInterleaving(theThread()) && extendSpan(header, pages); // the pages behind are of one node
-  release(pageHeapLock(), RANK_PAGE_HEAP);
+  releasePageHeap();
   return done;
 }

@@ -19,7 +19,7 @@
 // read without a lock are marked "atomic" and are reached only through atomic.load and atomic.store.
 
 export const MAGIC: u32 = 0x41_4d_55_4e; // "NUMA"
-export const ABI_VERSION: u32 = 1;
+export const ABI_VERSION: u32 = 2;
 
 export const PAGE_SHIFT: u32 = 13;
 export const PAGE_SIZE: u32 = 1 << PAGE_SHIFT;
@@ -229,7 +229,7 @@ export const ARENA_SIZE: u32 = (ARENA_CENTRALS + MAX_CLASSES * 4 + 63) & ~63;
 /**
  * Central free list and transfer cache of one (node, class): all of it under `lock`.
  * A batch of the transfer cache is a chain of exactly `batch` blocks; the second word of its first block
- * links to the next batch.
+ * links to the next batch, and further words, as many as it has, name the blocks after it (batches.ts).
  */
 @unmanaged @final
 export class Central {

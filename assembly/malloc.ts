@@ -190,7 +190,7 @@ export function realloc(block: usize, size: usize): usize {
   } else if (size > MAX_SMALL && resizeLarge(largeSpan(block), pagesFor(size))) {
     return block;
   }
-  const moved = size > MAX_SMALL ? allocate(size, 1, false, size > usable) : malloc(size);
+  const moved = size > MAX_SMALL ? allocate(size, 1, false, true) : malloc(size);
   if (!moved) return size <= usable ? block : 0;
   memory.copy(moved, block, min<usize>(usable, size));
   free(block);

@@ -19,7 +19,7 @@ import {
 } from "./layout";
 import { heap, theHeap } from "./instance";
 import { arenaOf, endOfPages, entryOf, flagsAt, flagsOf, nodeOfPage, setEntry, setNodeOfPage, setTag, tagFor } from "./page-map";
-import { bestFit, entryAtOrBefore, fileFree, findMixed, freeRunAt, takeRange, takeRun } from "./free-run";
+import { bestFit, entryAtOrBefore, fileFree, findMixed, freeRunAt, isKept, takeRange, takeRun } from "./free-run";
 import { assertPageHeap } from "./invariants";
 import { grow, recoverGrowth } from "./page-source";
 import { growByMixedFrames } from "./frame-source";
@@ -80,17 +80,11 @@ export function placePage(page: u32, node: u32): void {
   changetype<Arena>(arenaOf(node)).ownedPages += 1;
 }
 
-/** Pages that a run may have beyond a block before others get them. */
-const SLACK: u32 = 63;
-
 /** `pages` adjacent free pages on `node`, off the lists; 0 = none. Growth is the last resort if `growable`. */
 export function takePages(node: u32, pages: u32, growable: bool): u32 {
   const arena = makeArena(node);
   if (!arena) return 0;
-  // Where most of the heap was one block, it may be again: others leave a run as large if there is more to be had.
-  const h = theHeap();
-  const run = freeRunAt(bestFit(arena, pages));
-  if (run < h.largestSpan + SLACK && run > pages + ((h.ownedPages * 3) >> 2)) grow(node, pages, false);
+  if (isKept(freeRunAt(bestFit(arena, pages)), pages)) grow(node, pages, false); // if there is more to be had
   // Somebody else's growth may part ours from the free pages it was to lengthen: then once more.
   let page = takeRun(node, pages);
   for (let tries = 3; !page && growable && tries && grow(node, pages, false); --tries) page = takeRun(node, pages);

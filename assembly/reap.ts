@@ -265,7 +265,7 @@ function repairLists(step: i32): void {
     if (!arena) continue;
     const queueLock = arena + offsetof<Arena>("queueLock");
     if (step == TAKE) takeFromDead(queueLock);
-    else if (step == FINISH && holds(queueLock)) release(queueLock, RANK_QUEUE);
+    if (step == FINISH && holds(queueLock)) release(queueLock, RANK_QUEUE);
     for (let c: u32 = 1; c < CLASSES; ++c) {
       const central = centralOf(node, c);
       if (central == 0) continue;

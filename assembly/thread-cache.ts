@@ -212,7 +212,7 @@ export function freeRemote(t: usize, node: u32, c: u32, block: usize): void {
 
 /**
  * Slow start: the limit doubles until it is a batch or more, then grows by batches, as long as the cache's budget lasts. It begins with what fills
- * two cache lines, so that threads do not have their first blocks in one and write to it by turns.
+ * two cache lines, of which the first refill brings half: threads whose first blocks were in one line would write to it by turns.
  */
 function raiseLimit(record: Thread, list: CacheList, info: ClassInfo): void {
   const step = min<u32>(list.limit + max<u32>(1, (2 * CACHE_LINE) / info.size), info.batch);

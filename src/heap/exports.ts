@@ -61,7 +61,7 @@ export const MAX_VCPUS = 256;
 /** First words of a heap's head: what says that it is one, and the format, of which this package speaks one. */
 export const HEAP_WORDS = ["magic", "abiVersion", "base", "flags"] as const;
 export const MAGIC = 0x414d_554e;
-export const ABI_VERSION = 1;
+export const ABI_VERSION = 2;
 /** Bytes of a page of the heap, and of one of WebAssembly. */
 export const HEAP_PAGE = 8192;
 export const WASM_PAGE = 65536;

@@ -111,30 +111,40 @@ describe("free runs", () => {
     expectSound();
   });
 
-  it("have room for what grows in the middle of the longest, long or short, and none if that is not long", () => {
+  it("have room for what grows where they are six times as long: in the middle, or near the start", () => {
     fresh(1);
+    const near = takeRoomy(0, 2);
+    expect<u32>(near).toBe(firstFree() + 12);
+    fileFree(near, 2);
     const lengths: u32[] = [EXACT_RUNS + 2, 100, EXACT_RUNS + 40, 30];
     const firsts = takeApart(lengths);
     const rest = takeRun(0, theHeap().freePages);
     expect<u32>(takeRoomy(0, 1)).toBe(0);
     expect<u32>(takeRoomy(1, 1)).toBe(0);
     fileFree(firsts[3], 30);
-    expect<u32>(takeRoomy(0, 11)).toBe(0);
-    expect<u32>(takeRoomy(0, 10)).toBe(firsts[3] + 10);
+    expect<u32>(takeRoomy(0, 6)).toBe(0);
+    expect<u32>(takeRoomy(0, 5)).toBe(firsts[3] + 12);
     fileFree(firsts[1], 100);
-    expect<u32>(takeRoomy(0, 20)).toBe(firsts[1] + 40);
+    expect<u32>(takeRoomy(0, 16)).toBe(firsts[1] + 42);
     fileFree(firsts[0], EXACT_RUNS + 2);
     fileFree(firsts[2], EXACT_RUNS + 40);
-    expect<u32>(takeRoomy(0, 40)).toBe(firsts[2] + EXACT_RUNS / 2);
-    expect<u32>(freeRunAt(firsts[2])).toBe(EXACT_RUNS / 2);
-    expect<u32>(takeRoomy(0, 10)).toBe(firsts[0] + (EXACT_RUNS - 8) / 2);
-    fileFree(firsts[0] + (EXACT_RUNS - 8) / 2, 10);
-    fileFree(firsts[2] + EXACT_RUNS / 2, 40);
-    fileFree(firsts[1] + 40, 20);
-    fileFree(firsts[3] + 10, 10);
+    expect<u32>(takeRoomy(0, 22)).toBe(firsts[2] + 73);
+    fileFree(firsts[2] + 73, 22);
+    fileFree(firsts[1] + 42, 16);
+    fileFree(firsts[3] + 12, 5);
     for (let i = 0; i < lengths.length; ++i) fileFree(firsts[i] + lengths[i], 1);
     fileFree(rest, pageOf(END) - rest);
     expectSound();
+  });
+
+  it("are kept for a block like the largest there was, if that was most of the heap", () => {
+    fresh(1);
+    const h = theHeap();
+    const most = h.freePages;
+    h.largestSpan = most;
+    expect<u32>(takeRoomy(0, 5)).toBe(0);
+    h.largestSpan = most - 100;
+    expect<u32>(takeRoomy(0, 5)).not.toBe(0);
   });
 
   it("serve all there is, and no more", () => {

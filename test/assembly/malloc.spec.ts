@@ -244,6 +244,30 @@ describe("realloc in place", () => {
     expectEmpty();
   });
 
+  it("leaves room for a block as large as there was, wherever others grow", () => {
+    fresh(1);
+    const large: usize = 5 << 19;
+    free(malloc(large));
+    const vector = realloc(malloc(40_000), 100_000);
+    const again = malloc(large);
+    check(again != 0, "the longest run was cut");
+    expectOnly([vector, again]);
+  });
+
+  it("lets one block grow to most of the heap", () => {
+    fresh(1);
+    let block = malloc(70_000);
+    let size: usize = 70_000;
+    while (true) {
+      const larger = realloc(block, size + (size >> 2));
+      if (!larger) break;
+      block = larger;
+      size += size >> 2;
+    }
+    expect<bool>(size > 5 << 19).toBe(true);
+    expectOnly([block]);
+  });
+
   it("is where the block stays at least half used, or is small", () => {
     fresh();
     const block = malloc(1024);

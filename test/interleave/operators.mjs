@@ -149,13 +149,13 @@ function lockMutants(list, add) {
 
 /** [file, functions]: recovery, where each statement has its reason. */
 const RECOVERY = {
-  "assembly/reap.ts": /^(reap|reapAll|repair|repairLists|finishReturns|repairTopology|finishLargeFree|voidCarry|bury)$/,
+  "assembly/reap.ts": /^(reap|reapAll|repair|repairLists|finishReturns|repairTopology|finishLargeFree|voidCarry|isListed|bury)$/,
   "assembly/page-source.ts": /^recoverGrowth$/,
   "assembly/page-heap.ts": /^(rebuildPageHeap|rebuildRuns)$/,
   "assembly/central.ts": /^rebuildCentral$/,
 };
 const STATEMENT =
-  /^\s+(?!return|const|let|\/\/|for .*\{$|import|\*)(?:if \(.*\) |for \(.*\) )*(?:[\w.]+(?:<\w+>)?\(.*\)|[\w.]+ (?:[-+]?=) .*);$/;
+  /^\s+(?!return|const|let|\/\/|for .*\{$|import|\*)(?:if \(.*\) |for \(.*\) )*(?:[\w.]+(?:<\w+>)?\(.*\)|[\w.]+ (?:[-+]?=) .*|return true);$/;
 
 /** Mutants of the sources: { name, fn, sources: for compile() }, each without one statement of the recovery. */
 export function sourceMutants() {

@@ -2,7 +2,7 @@
 //
 // Each thread is a list of calls on its own instance; `mortal` ones may die where deaths are explored, and then a reaper comes.
 // `size` 16384 costs a remote free so much that it is handed over at once; blocks of 4096 in a heap of 16 pages are beyond what a
-// cache may hold, so that each free goes to its span; a batch of 8-byte blocks fits the transfer cache of a heap of 64 pages.
+// cache may hold, so that each free goes to its span; a batch of 8-byte blocks fits the transfer cache of any heap.
 
 import { alone } from "./alone.mjs";
 import { BASE, keyOf } from "./heap.mjs";

@@ -1,7 +1,7 @@
 // How soon a change of a virtual machine's topology reaches a thread that allocates, and what following it is worth: per kind of change and
 // hypervisor, the time from the operation's call to the epoch, to the first block on the thread's true node and to the last cached block of another node;
 // then the share of a trace's allocations on the true node, for a heap that is told (adaptive) and one with the topology of boot (static).
-//   node bench/adaptation.mjs [--samples 200] [--live-samples 40] [--events 10] [--guest linux] [--seed N] [--json] [--out FILE]
+//   node bench/adaptation.mjs [--samples 200] [--live-samples 40] [--events 10] [--guest linux] [--trace FILE] [--seed N] [--json] [--out FILE]
 // Needs `npm run build`.
 import { writeFileSync } from "node:fs";
 import { loadavg } from "node:os";
@@ -12,6 +12,9 @@ import { measureLocality } from "../dist/rig/locality.js";
 import { PLATFORMS } from "../dist/rig/rig.js";
 import { readTrace } from "../dist/trace/file.js";
 import { machine } from "./drivers/build.mjs";
+import { answerHelp } from "./help.mjs";
+
+answerHelp(import.meta.url);
 
 const { values } = parseArgs({
   options: {

@@ -11,6 +11,9 @@ import { Worker } from "node:worker_threads";
 import Table from "cli-table3";
 import { inspect } from "../dist/heap/inspect.js";
 import { buildDriver, built, machine } from "./drivers/build.mjs";
+import { answerHelp } from "./help.mjs";
+
+answerHelp(import.meta.url);
 
 const { values } = parseArgs({
   options: {

@@ -1,6 +1,9 @@
 // Peak committed over peak live bytes, from a CSV of replay-all.mjs: `node bench/footprint.mjs [FILE]`. Traces that live above 4 MiB.
 import { readFileSync } from "node:fs";
 import Table from "cli-table3";
+import { answerHelp } from "./help.mjs";
+
+answerHelp(import.meta.url);
 
 const [header, ...lines] = readFileSync(process.argv[2] ?? "bench/results/replay.csv", "utf8")
   .trim()

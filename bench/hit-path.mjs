@@ -9,6 +9,9 @@ import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
 import Table from "cli-table3";
 import { buildDriver, built, callsIn, inlined, machine } from "./drivers/build.mjs";
+import { answerHelp } from "./help.mjs";
+
+answerHelp(import.meta.url);
 
 const { values } = parseArgs({
   options: {

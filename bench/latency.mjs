@@ -8,6 +8,9 @@ import Table from "cli-table3";
 import { readTrace } from "../dist/trace/file.js";
 import { replayTrace } from "../dist/trace/replay.js";
 import { machine } from "./drivers/build.mjs";
+import { answerHelp } from "./help.mjs";
+
+answerHelp(import.meta.url);
 
 const { values, positionals } = parseArgs({
   allowPositionals: true,

@@ -4,6 +4,9 @@
 import { execFile } from "node:child_process";
 import { appendFileSync, existsSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { parseArgs, promisify } from "node:util";
+import { answerHelp } from "./help.mjs";
+
+answerHelp(import.meta.url);
 
 const split = process.argv.indexOf("--");
 const own = process.argv.slice(2, split < 0 ? undefined : split);

@@ -10,6 +10,9 @@ import { PAIRINGS } from "../dist/rig/rig.js";
 import { soak } from "../dist/rig/soak.js";
 import { readTrace } from "../dist/trace/file.js";
 import { machine } from "./drivers/build.mjs";
+import { answerHelp } from "./help.mjs";
+
+answerHelp(import.meta.url);
 
 const { values } = parseArgs({
   options: {

@@ -143,6 +143,8 @@ const late = (ms) => new Promise((_, reject) => setTimeout(() => reject(new Erro
 
 async function main() {
   const plan = await (await fetched("/plan")).json();
+  // The first measurement is made twice, since it is the one in which an engine compiles this program.
+  for (const task of plan.slice(0, 1)) await tasks[task.is](task).catch(() => {});
   for (const task of plan) {
     try {
       await report({ task: task.id, threads: await Promise.race([tasks[task.is](task), late(LONGEST_TASK_MS)]) });

@@ -4,6 +4,7 @@
 
 import { parseArgs } from "node:util";
 import { isMainThread } from "node:worker_threads";
+import { answerHelp } from "../../bench/help.mjs";
 import { performAll } from "../interleave/pool.mjs";
 import { paths } from "./paths.mjs";
 import { Stage } from "./stage.mjs";
@@ -107,6 +108,7 @@ function describe({ path, steps, pairs, failures }) {
 }
 
 async function main() {
+  answerHelp(import.meta.url);
   const { values } = parseArgs({
     options: { path: { type: "string", default: "" }, all: { type: "boolean", default: false }, json: { type: "boolean", default: false } },
   });

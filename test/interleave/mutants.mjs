@@ -6,6 +6,7 @@ import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { dirname } from "node:path";
 import { parseArgs } from "node:util";
 import { isMainThread } from "node:worker_threads";
+import { answerHelp } from "../../bench/help.mjs";
 import { cached, compile } from "./compile.mjs";
 import { reasonFor } from "./equivalents.mjs";
 import { loadHeap, releaseText } from "./heap.mjs";
@@ -95,6 +96,7 @@ function reachOf(built, { name, kills }) {
 // ---- the tries
 
 async function main() {
+  answerHelp(import.meta.url);
   const { values } = parseArgs({
     options: {
       quick: { type: "boolean", default: false },

@@ -7,6 +7,7 @@ import { mkdirSync, writeFileSync } from "node:fs";
 import { dirname } from "node:path";
 import { parseArgs } from "node:util";
 import { isMainThread } from "node:worker_threads";
+import { answerHelp } from "../../bench/help.mjs";
 import { loadHeap, releaseText } from "./heap.mjs";
 import { performAll } from "./pool.mjs";
 import { mixes, scenarios } from "./scenarios.mjs";
@@ -21,6 +22,7 @@ const built = isMainThread ? null : loadHeap(await releaseText());
 export const perform = (task) => explore(built, task);
 
 async function main() {
+  answerHelp(import.meta.url);
   const { values } = parseArgs({
     options: {
       quick: { type: "boolean", default: false },

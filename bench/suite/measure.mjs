@@ -21,7 +21,9 @@ export function meet(sync, threads) {
     return;
   }
   for (let i = 0; i < SPINS; ++i) if (Atomics.load(sync, PHASE) !== phase) return;
-  if (Atomics.wait(sync, PHASE, phase, LONGEST_WAIT_MS) === "timed-out") throw new Error("the other threads did not come");
+  // Whoever ended the phase before may come to notify only now.
+  while (Atomics.load(sync, PHASE) === phase)
+    if (Atomics.wait(sync, PHASE, phase, LONGEST_WAIT_MS) === "timed-out") throw new Error("the other threads did not come");
 }
 
 /** Milliseconds this thread has waited for a processor, where the system says so: Linux, outside browsers. */

@@ -155,7 +155,7 @@ export const CELLS = [
   {
     letter: "n",
     needs: ["aligned_alloc"],
-    title: "recorded programs, on one thread or on their own, geometric mean over the traces",
+    title: "recorded programs: geometric mean over traces",
     unit: "ns/event",
     threads: [1, 2],
     traces: true,

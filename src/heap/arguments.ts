@@ -3,15 +3,9 @@
 
 import { HeapError } from "./errors.js";
 import { MAX_NODES } from "./exports.js";
+import { shown } from "../shown.js";
 
 const U32 = 0xffff_ffff;
-
-/** A value as a message shows it. */
-export function shown(value: unknown): string {
-  if (typeof value === "string") return JSON.stringify(value);
-  if (typeof value === "bigint") return `${value}n`;
-  return value !== null && (typeof value === "object" || typeof value === "function") ? `this ${typeof value}` : String(value);
-}
 
 /** A size or a count; one that does not fit is more than there is. */
 export function size(value: number): number {

@@ -1,6 +1,6 @@
 // What a thread needs to attach: where the heap is, what runs it, and what the thread is to be called.
 
-import { shown } from "./arguments.js";
+import { shown } from "../shown.js";
 import { HeapError } from "./errors.js";
 import { ABI_VERSION, HEAP_GROWS_ALONE, HEAP_WORDS, MAGIC, WASM_PAGE } from "./exports.js";
 import type { HeapModules } from "./modules.js";

@@ -1,6 +1,7 @@
 // What create and attach may be asked for, and the checks of it.
 
-import { integer, oneOf, shown } from "./arguments.js";
+import { shown } from "../shown.js";
+import { integer, oneOf } from "./arguments.js";
 import { HeapError } from "./errors.js";
 import { MAX_NODES, MAX_VCPUS, WASM_PAGE, WASM_PAGES } from "./exports.js";
 import { isHeapsOwn } from "./handle.js";

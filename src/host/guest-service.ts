@@ -161,8 +161,12 @@ export class GuestService {
     this.#flush();
   }
 
-  /** The kernel does nothing until `words` say so: the first word is 1 while it stands still, the second one ends that. */
+  /**
+   * The kernel does nothing until `words` say so: the first word is 1 while it stands still, the second one ends that. What it could not tell heaps
+   * while a thread had a lock, it tells them first.
+   */
   hold(words: Int32Array): void {
+    this.#kernel.heaps.catchUp();
     Atomics.store(words, 0, 1);
     while (Atomics.load(words, 1) === 0 && Atomics.wait(words, 1, 0, LONGEST_HOLD_MS) !== "timed-out");
     Atomics.store(words, 0, 0);

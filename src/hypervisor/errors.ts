@@ -1,5 +1,7 @@
 // Typed errors of the hypervisors and of the drivers that talk to them. Across workers compare codes, not classes.
 
+import { shown } from "../shown.js";
+
 /** What went wrong. */
 export type HypervisorErrorCode =
   /** A value out of its range. */
@@ -43,7 +45,7 @@ export const disconnected = (): HypervisorError =>
 /** @throws {HypervisorError} NUMAHEAP_INVALID_ARGUMENT unless `value` is a whole number from `least` to `most` */
 export function whole(value: unknown, least: number, most: number, what: string): number {
   if (typeof value === "number" && Number.isInteger(value) && value >= least && value <= most) return value;
-  throw new HypervisorError("NUMAHEAP_INVALID_ARGUMENT", `${what} must be a whole number from ${least} to ${most}, not ${String(value)}`);
+  throw new HypervisorError("NUMAHEAP_INVALID_ARGUMENT", `${what} must be a whole number from ${least} to ${most}, not ${shown(value)}`);
 }
 
 /** Error numbers a guest is answered with, as Xen and Linux count them. */

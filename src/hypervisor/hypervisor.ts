@@ -2,6 +2,7 @@
 // Each operation first looks for frames touched meanwhile, changes what it changes through the p2m and the scheduler, whose changes the
 // tracker hears of, and lets each tracker publish at its end. Xen and KVM add how a guest is told and asks.
 
+import { shown } from "../shown.js";
 import type { PlacementPolicy, PlatformChange, VirtualTopology } from "../guest/platform.js";
 import type { Topology } from "../topology/topology.js";
 import { ARRIVES_BACKED, ARRIVES_BALLOONED, ARRIVES_UNTOUCHED, type Incoming, type MigrationTarget } from "./arrival.js";
@@ -389,7 +390,7 @@ export abstract class Hypervisor implements MigrationTarget {
     if (!PLACEMENT_POLICIES.includes(policy)) {
       throw new HypervisorError(
         "NUMAHEAP_INVALID_ARGUMENT",
-        `policy must be one of ${PLACEMENT_POLICIES.join(", ")}, not ${String(policy)}`,
+        `policy must be one of ${PLACEMENT_POLICIES.join(", ")}, not ${shown(policy)}`,
       );
     }
     if (vm.mode !== "policy-hypercall") {
@@ -439,7 +440,7 @@ export abstract class Hypervisor implements MigrationTarget {
 function checkShape({ vcpus, frames, mode }: Pick<VmImage, "vcpus" | "frames" | "mode">): void {
   whole(vcpus, 1, MAX_VCPUS, "vcpus");
   if (!BOOT_MODES.includes(mode)) {
-    throw new HypervisorError("NUMAHEAP_INVALID_ARGUMENT", `mode must be one of ${BOOT_MODES.join(", ")}, not ${String(mode)}`);
+    throw new HypervisorError("NUMAHEAP_INVALID_ARGUMENT", `mode must be one of ${BOOT_MODES.join(", ")}, not ${shown(mode)}`);
   }
   const memory = whole(frames * FRAME_BYTES, WASM_PAGE, 2 ** 32, "memory");
   const kernel = vmLayout(frames).kernelFrames * FRAME_BYTES;

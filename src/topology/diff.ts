@@ -1,6 +1,7 @@
 // What changed between two topologies, as a list of changes that leads from one to the other, and the way there. Every change leaves a
 // topology that could be: nodes come first and go last, so that whatever moves between them has where to come from and go to.
 
+import { shown } from "../shown.js";
 import { TopologyError } from "./errors.js";
 import { byStart, cutRanges, formatRange, type OwnedRange } from "./ranges.js";
 import { LOCAL_DISTANCE, parseTopology, REMOTE_DISTANCE, type Topology } from "./topology.js";
@@ -143,7 +144,7 @@ class Draft {
   apply(change: Change, index: number): void {
     this.at = `changes[${index}]`;
     // A change may come from JSON.
-    if (typeof (change as unknown) !== "object" || (change as unknown) === null) this.fail("", `is no change, but ${String(change)}`);
+    if (typeof (change as unknown) !== "object" || (change as unknown) === null) this.fail("", `is no change, but ${shown(change)}`);
     switch (change.kind) {
       case "node-added": {
         const { node } = change;
@@ -182,7 +183,7 @@ class Draft {
         return;
       }
       default:
-        this.fail("kind", `there is no change of kind ${String((change as { kind?: unknown }).kind)}`);
+        this.fail("kind", `there is no change of kind ${shown((change as { kind?: unknown }).kind)}`);
     }
   }
 

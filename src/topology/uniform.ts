@@ -1,6 +1,7 @@
 // A machine whose nodes are all alike, from a few numbers.
 
 import { TopologyError } from "./errors.js";
+import { shown } from "../shown.js";
 import { parseSize } from "./size.js";
 import { defaultDistances, LOCAL_DISTANCE, parseTopology, type Topology, UNREACHABLE } from "./topology.js";
 
@@ -21,7 +22,7 @@ export interface UniformOptions {
 
 function whole(value: unknown, least: number, most: number, field: string): number {
   if (typeof value === "number" && Number.isInteger(value) && value >= least && value <= most) return value;
-  throw new TopologyError("NUMAHEAP_TOPOLOGY_VALUE", field, `must be a whole number from ${least} to ${most}, not ${String(value)}`);
+  throw new TopologyError("NUMAHEAP_TOPOLOGY_VALUE", field, `must be a whole number from ${least} to ${most}, not ${shown(value)}`);
 }
 
 function ring(nodes: number): number[][] {

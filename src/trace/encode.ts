@@ -1,6 +1,8 @@
 // The writer of the trace format, for tests and for recorders written in JavaScript. It holds what it is given to what the columns can
 // hold; whether objects and threads live is for the reader to say, which writeTrace asks.
 
+import { shown } from "../shown.js";
+
 import {
   ALIGNED,
   CHECKSUM_START,
@@ -81,7 +83,7 @@ export function encodeTrace(events: Iterable<TraceEvent>, name: string, descript
     const whole = (name: keyof TraceEvent, most: number): number => {
       const value = event[name];
       if (Number.isInteger(value) && value! >= 0 && value! <= most) return value!;
-      throw new RangeError(`${name} of event ${count} must be a whole number from 0 to ${most}, not ${String(value)}`);
+      throw new RangeError(`${name} of event ${count} must be a whole number from 0 to ${most}, not ${shown(value)}`);
     };
     const op = whole("op", EXIT);
     const by = whole("thread", MAX_THREAD);

@@ -62,6 +62,12 @@ export class GuestGround implements Ground {
     this.#owner = owner;
   }
 
+  /** The kernel is of this thread, and holds still while it looks. What it could not tell the heap while a worker had a lock, it tells it now. */
+  quiet(): Promise<() => void> {
+    this.#guest.heaps.catchUp();
+    return Promise.resolve(() => {});
+  }
+
   nextKey(): number {
     return this.heap.handle(this.hostVcpu).key;
   }

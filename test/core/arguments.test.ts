@@ -135,7 +135,7 @@ test("attach says what is wrong with a handle", async () => {
     );
   await refused({ base: -65536 }).toEqual(error("NUMAHEAP_INVALID_ARGUMENT", /no handle/));
   await refused({ base: 8 }).toEqual(error("NUMAHEAP_INVALID_ARGUMENT", /no handle/));
-  await refused({ abiVersion: 7 }).toEqual(error("NUMAHEAP_ABI_MISMATCH", /the handle is of format 7, and this package speaks 1: use one/));
+  await refused({ abiVersion: 7 }).toEqual(error("NUMAHEAP_ABI_MISMATCH", /the handle is of format 7, and this package speaks 2: use one/));
   const empty = new WebAssembly.Memory({ initial: 4, maximum: 4, shared: true });
   await refused({ memory: empty }).toEqual(error("NUMAHEAP_ABI_MISMATCH", /no heap stands at 65536/));
   await refused({ base: 2 ** 32 - 65536 }).toEqual(error("NUMAHEAP_ABI_MISMATCH", /no heap stands at 4294901760/));

@@ -37,6 +37,22 @@ test("events that do not fit are refused, and no heap is left behind", async () 
   await rig.end();
 });
 
+test("a rebind that met a lock in other hands is done before anybody looks", async () => {
+  const rig = await boot();
+  const ground = await GuestGround.create(rig.guest, 100_000);
+  const lock = new Int32Array(ground.memory.buffer, ground.heapBase + 64, 1);
+  const elsewhere = (99 << 1) | 1;
+  Atomics.store(lock, 0, elsewhere);
+  rig.hypervisor.migratePages(rig.vm, 0, rig.vm.frames, 1);
+  await rig.driver.settled();
+  Atomics.store(lock, 0, 0);
+  expect(ground.heap.heap.walk().problems.join()).toMatch(/a rebind is under way/);
+  (await ground.quiet())();
+  expect(ground.heap.heap.walk().problems).toEqual([]);
+  ground.end();
+  await rig.end();
+});
+
 test("a stop between two rounds holds the next one up, and there is none once the last is over", async () => {
   const rig = await boot();
   const order: string[] = [];

@@ -46,6 +46,8 @@ const garbage = fc
       { toNode: "1" },
       { vcpus: 1, memory: 1 },
       { start: -8192, bytes: 8192, toNode: 0 },
+      // No text can be made of it.
+      { toString: 0 },
     ),
     fc.anything({
       withBigInt: true,

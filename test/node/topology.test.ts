@@ -350,8 +350,8 @@ describe("changes", () => {
 
   test.each<[string, unknown, string, RegExp]>([
     ["null", null, "changes[1]", /no change, but null/],
-    ["a word", "cpu-moved", "changes[1]", /no change, but cpu-moved/],
-    ["an unknown kind", { kind: "cpu-move", cpu: 0, from: 0, to: 1 }, "changes[1].kind", /no change of kind cpu-move$/],
+    ["a word", "cpu-moved", "changes[1]", /no change, but "cpu-moved"/],
+    ["an unknown kind", { kind: "cpu-move", cpu: 0, from: 0, to: 1 }, "changes[1].kind", /no change of kind "cpu-move"$/],
     ["no kind", {}, "changes[1].kind", /no change of kind undefined/],
   ])("out of JSON: %s is refused by number", (_, change, field, words) => {
     const error = errorOf(() => apply(base, [{ kind: "node-added", node: 2 }, change as Change]));

@@ -270,10 +270,8 @@ function repairLists(step: i32): void {
       const central = centralOf(node, c);
       if (central == 0) continue;
       if (step == TAKE) takeFromDead(central);
-      else if (holds(central)) {
-        if (step == REBUILD) rebuildCentral(central);
-        else finishReturns(central);
-      }
+      if (step == REBUILD && holds(central)) rebuildCentral(central);
+      if (step == FINISH && holds(central)) finishReturns(central);
     }
   }
 }

@@ -1,5 +1,6 @@
 // A host as its user has it: the hypervisor, each kernel and each application in a thread of its own.
-import { afterEach, describe, expect, test, vi } from "vitest";
+import { afterEach, describe, expect, test } from "vitest";
+import { eventually } from "./eventually.js";
 import { attachHeap, type CpusetCalls, freebsd, Host, type HostOptions, HypervisorError, linux, type Vm } from "../../dist/host/index.js";
 import type { NumaHeap } from "../../dist/index.js";
 import { falseBeliefs } from "../support/host-truth.js";
@@ -236,7 +237,7 @@ describe("calls of the kernel", () => {
       const address = await here.calls.mmap(4 * FRAME);
       for (let i = 0; i < 4; ++i) expect(await here.access(address + i * FRAME)).toBe(0);
       const before = await sibling.access(address);
-      if (autonuma) await vi.waitFor(async () => expect(await sibling.access(address)).toBe(3), { timeout: 30_000, interval: 1 });
+      if (autonuma) await eventually(async () => expect(await sibling.access(address)).toBe(3));
       nodes[String(autonuma)] = [before, await sibling.access(address)];
       await vm.destroy();
     }

@@ -1,5 +1,6 @@
 // A thread and the kernel find each other by channels that either may open first.
-import { afterEach, beforeEach, expect, test, vi } from "vitest";
+import { afterEach, beforeEach, expect, test } from "vitest";
+import { eventually } from "../core/eventually.js";
 import { NumaHeap, type TopologyChange } from "../../dist/index.js";
 import { heapChannel, openChannel } from "../../dist/notify/channel.js";
 import { subscribe } from "../../dist/notify/subscription.js";
@@ -32,7 +33,7 @@ test("a hello that nobody has heard is said again", async () => {
   const subscription = await subscribed;
   expect(switchboard.keys).toEqual([handle.key]);
   subscription.close();
-  await vi.waitFor(() => expect(switchboard.keys).toEqual([]));
+  await eventually(() => expect(switchboard.keys).toEqual([]));
 });
 
 test("nothing is said any more once it was answered, or nobody has", async () => {
@@ -40,7 +41,7 @@ test("nothing is said any more once it was answered, or nobody has", async () =>
   const channel = openChannel(heapChannel(mine()));
   channel.addEventListener("message", ({ data }) => void hellos.push(data));
   await expect(subscribe(mine(), () => {}, { patience: 150 })).rejects.toMatchObject({ code: "NUMAHEAP_INVALID_ARGUMENT" });
-  await vi.waitFor(() => expect(hellos.at(-1)).toMatchObject({ is: "leave" }));
+  await eventually(() => expect(hellos.at(-1)).toMatchObject({ is: "leave" }));
   kernel();
   const subscription = await subscribe(mine(), () => {});
   const said = hellos.length;
@@ -61,7 +62,7 @@ test("who says hello once more than needed misses nothing that is under way", as
   for (let epoch = 1; epoch <= 3; ++epoch) switchboard.notify(change(epoch));
   // The kernel hears it before any answer.
   channel.postMessage({ is: "hello", key: handle.key, epoch: undefined });
-  await vi.waitFor(() => expect(told.at(-1)).toBe(3));
+  await eventually(() => expect(told.at(-1)).toBe(3));
   expect(switchboard.keys).toEqual([handle.key]);
   channel.close();
 });

@@ -3,38 +3,37 @@
 // then the share of a trace's allocations on the true node, for a heap that is told (adaptive) and one with the topology of boot (static).
 //   node bench/adaptation.mjs [--samples 200] [--live-samples 40] [--events 10] [--guest linux] [--trace FILE] [--seed N] [--json] [--out FILE]
 // Needs `npm run build`.
-import { writeFileSync } from "node:fs";
+import { writeFile } from "node:fs/promises";
 import { loadavg } from "node:os";
-import { parseArgs } from "node:util";
 import Table from "cli-table3";
 import { EVENTS, measureAdaptation, THREADS } from "../dist/rig/adaptation.js";
 import { measureLocality } from "../dist/rig/locality.js";
-import { PLATFORMS } from "../dist/rig/rig.js";
+import { PLATFORMS, SYSTEMS } from "../dist/rig/rig.js";
 import { readTrace } from "../dist/trace/file.js";
+import { argumentsOf, fail } from "./arguments.mjs";
 import { machine } from "./drivers/build.mjs";
-import { answerHelp } from "./help.mjs";
 
-answerHelp(import.meta.url);
-
-const { values } = parseArgs({
-  options: {
-    samples: { type: "string", default: "200" },
-    "live-samples": { type: "string", default: "40" },
-    events: { type: "string", default: "10" },
-    guest: { type: "string", default: "linux" },
-    trace: { type: "string", default: "bench/traces/lua-mix.trace.gz" },
-    seed: { type: "string", default: String(Date.now() % 1_000_000) },
-    json: { type: "boolean", default: false },
-    out: { type: "string" },
+const { values } = argumentsOf(
+  import.meta.url,
+  {
+    samples: 200,
+    "live-samples": 40,
+    events: 10,
+    guest: "linux",
+    trace: "bench/traces/lua-mix.trace.gz",
+    seed: Date.now() % 1_000_000,
+    json: false,
+    out: undefined,
   },
-});
-const os = values.guest;
-const seed = Number(values.seed);
+  { counts: ["samples", "live-samples", "events"] },
+);
+const { guest: os, seed, events } = values;
+if (!SYSTEMS.includes(os)) fail(`no guest is called "${os}": ${SYSTEMS.join(", ")}`);
 const MODES = ["adaptive", "static"];
 const TIMES = ["epoch", "local", "clean"];
 const ALLOCATIONS = 20_000;
 const MEMORY = 2 ** 26;
-const trace = await readTrace(values.trace);
+const trace = await readTrace(values.trace).catch(fail);
 process.stderr.write(`seed ${seed}\n`);
 
 /** p50, p99 and the largest, by rank. */
@@ -50,14 +49,14 @@ const locality = [];
 for (const kind of EVENTS) {
   for (const platform of PLATFORMS) {
     process.stderr.write(`${kind}, ${platform}\n`);
-    const count = Number(kind === "live migration" ? values["live-samples"] : values.samples);
+    const count = kind === "live migration" ? values["live-samples"] : values.samples;
     for (const threads of THREADS) {
       const samples = await measureAdaptation({ platform, os }, kind, count, threads);
       const microseconds = Object.fromEntries(TIMES.map((field) => [field, quantiles(samples.map((sample) => sample[field]))]));
       adaptation.push({ kind, platform, threads, samples: count, microseconds, stale: quantiles(samples.map(({ stale }) => stale)) });
     }
     for (const mode of MODES) {
-      const options = { platform, os, kind, mode, trace, seed, events: Number(values.events), allocations: ALLOCATIONS, memory: MEMORY };
+      const options = { platform, os, kind, mode, trace, seed, events, allocations: ALLOCATIONS, memory: MEMORY };
       const { before, after, result } = await measureLocality(options);
       if (!result.sound) throw new Error(`seed ${seed}: ${JSON.stringify(result)}`);
       locality.push({ kind, platform, mode, before, after });
@@ -108,7 +107,7 @@ for (const kind of EVENTS) {
 const note =
   `Microseconds of wall-clock time on ${machine().cpus} CPUs, load average ${load.toFixed(1)} at the start. Hypervisor, nodes and guest (${os}) are a model: in the thread that calls the ` +
   `operations (one), or each in its own, called across threads (own). The thread that allocates is another. A live migration's time is all of it, rounds of copying included.`;
-const counts = `${trace.name} on 4 workers: allocations from each of ${values.events} changes to the next, counted by the hypervisor's tables. Exact.`;
-const report = { machine: machine(), note, load, seed, os, adaptation, trace: trace.name, events: Number(values.events), locality };
+const counts = `${trace.name} on 4 workers: allocations from each of ${events} changes to the next, counted by the hypervisor's tables. Exact.`;
+const report = { machine: machine(), note, load, seed, os, adaptation, trace: trace.name, events, locality };
 console.log(values.json ? JSON.stringify(report) : `${note}\n${times}\n\n${counts}\n${shares}`);
-if (values.out) writeFileSync(values.out, `${JSON.stringify(report, null, 2)}\n`);
+if (values.out) await writeFile(values.out, `${JSON.stringify(report, null, 2)}\n`).catch(fail);

@@ -5,24 +5,16 @@
 //   pair    a producer on one node, a consumer on another, a ring between them that is full to begin with: every block is freed remotely
 //   node bench/churn.mjs [--operations 1e9] [--only churn|drift|trade|pair] [--out FILE]
 // A tenth of the operations is the first mark. Needs `npm run build`.
-import { existsSync, readFileSync, writeFileSync } from "node:fs";
-import { parseArgs } from "node:util";
+import { existsSync, readFileSync } from "node:fs";
+import { writeFile } from "node:fs/promises";
 import { Worker } from "node:worker_threads";
 import Table from "cli-table3";
 import { inspect } from "../dist/heap/inspect.js";
+import { argumentsOf, fail } from "./arguments.mjs";
 import { buildDriver, built, machine } from "./drivers/build.mjs";
-import { answerHelp } from "./help.mjs";
 
-answerHelp(import.meta.url);
-
-const { values } = parseArgs({
-  options: {
-    operations: { type: "string", default: "1e9" },
-    only: { type: "string", default: "" },
-    out: { type: "string", default: "bench/results/churn.json" },
-  },
-});
-const operations = Number(values.operations);
+const { values } = argumentsOf(import.meta.url, { operations: 1e9, only: "", out: "bench/results/churn.json" }, { counts: ["operations"] });
+const { operations } = values;
 
 const SUM = 65536; // i64: live bytes
 const TABLE = SUM + 64; // the table, or the ring
@@ -143,9 +135,11 @@ async function run(name, module) {
   };
 }
 
+const names = Object.keys(PATTERNS).filter((name) => !values.only || values.only === name);
+if (!names.length) fail(`no pattern is called "${values.only}"`);
 const module = new WebAssembly.Module(buildDriver("churn"));
 const results = [];
-for (const name of Object.keys(PATTERNS)) if (!values.only || values.only === name) results.push(await run(name, module));
+for (const name of names) results.push(await run(name, module));
 const MiB = (bytes) => (bytes / 2 ** 20).toFixed(2);
 const table = new Table({
   head: ["", "operations", "ns each", "peak live MiB", "committed MiB at a tenth", "at the end", "bound", "freed remotely", "walk"],
@@ -165,7 +159,7 @@ for (const r of results) {
 console.log(table.toString());
 const before = values.only && existsSync(values.out) ? JSON.parse(readFileSync(values.out, "utf8")).results : [];
 const kept = before.filter(({ pattern }) => !results.some((result) => result.pattern === pattern));
-writeFileSync(values.out, `${JSON.stringify({ machine: machine(), results: [...kept, ...results] }, null, 2)}\n`);
+await writeFile(values.out, `${JSON.stringify({ machine: machine(), results: [...kept, ...results] }, null, 2)}\n`).catch(fail);
 const grows = (r) => !PATTERNS[r.pattern].drifts && r.committedBytes !== r.committedAtTenth;
 const failed = results.filter((r) => r.walk !== "ok" || grows(r) || r.committedBytes > r.bound);
 for (const r of failed) console.error(`${r.pattern}: not bounded, or the walk found problems\n${JSON.stringify(r, null, 2)}`);

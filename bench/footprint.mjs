@@ -1,11 +1,11 @@
 // Peak committed over peak live bytes, from a CSV of replay-all.mjs: `node bench/footprint.mjs [FILE]`. Traces that live above 4 MiB.
-import { readFileSync } from "node:fs";
+import { readFile } from "node:fs/promises";
 import Table from "cli-table3";
-import { answerHelp } from "./help.mjs";
+import { argumentsOf, fail } from "./arguments.mjs";
 
-answerHelp(import.meta.url);
-
-const [header, ...lines] = readFileSync(process.argv[2] ?? "bench/results/replay.csv", "utf8")
+const { positionals } = argumentsOf(import.meta.url, {}, { positionals: 1 });
+const csv = await readFile(positionals[0] ?? "bench/results/replay.csv", "utf8").catch(fail);
+const [header, ...lines] = csv
   .trim()
   .split("\n")
   .map((line) => line.split(","));

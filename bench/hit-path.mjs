@@ -5,25 +5,23 @@
 // the median of several processes, each of which compiles anew. Needs `npm run build`.
 import { execFileSync } from "node:child_process";
 import { readFileSync, writeFileSync } from "node:fs";
+import { writeFile } from "node:fs/promises";
 import { fileURLToPath } from "node:url";
-import { parseArgs } from "node:util";
 import Table from "cli-table3";
+import { argumentsOf, fail } from "./arguments.mjs";
 import { buildDriver, built, callsIn, inlined, machine } from "./drivers/build.mjs";
-import { answerHelp } from "./help.mjs";
 
-answerHelp(import.meta.url);
-
-const { values } = parseArgs({
-  options: {
-    processes: { type: "string", default: "15" },
-    rounds: { type: "string", default: "9" },
-    out: { type: "string", default: "bench/results/hit-path.json" },
-    sample: { type: "string" }, // in a process of its own: the build and the pattern it measures
+const { values } = argumentsOf(
+  import.meta.url,
+  {
+    processes: 15,
+    rounds: 9,
+    out: "bench/results/hit-path.json",
+    sample: undefined, // in a process of its own: the build and the pattern it measures
   },
-});
-const processes = Number(values.processes);
-const rounds = Number(values.rounds);
-if (!(processes >= 1 && rounds >= 1)) throw new RangeError("--processes and --rounds must be at least 1");
+  { counts: ["processes", "rounds"] },
+);
+const { processes, rounds } = values;
 
 const BARE = 65536 + 64; // the bare list's blocks
 const TABLE = 512 * 1024; // blocks a pattern keeps
@@ -86,7 +84,7 @@ function sample(how, pattern) {
 
 /** Median over the processes of a process's median, and how far those lie apart. */
 function measure(how, pattern) {
-  const args = [fileURLToPath(import.meta.url), "--rounds", values.rounds, "--sample", `${how} ${pattern}`];
+  const args = [fileURLToPath(import.meta.url), "--rounds", String(rounds), "--sample", `${how} ${pattern}`];
   const medians = Array.from({ length: processes }, () => {
     const [bare, heap] = JSON.parse(execFileSync(process.execPath, args, { encoding: "utf8" }));
     return [bare, heap, heap.map((ns, i) => ns / bare[i])].map(median);
@@ -117,15 +115,15 @@ function summary(list) {
   return { min: at(0), median: at(0.5), p90: at(0.9) };
 }
 
-function main() {
+async function main() {
   build();
   const results = Object.keys(BUILDS).flatMap((how) => Object.keys(PATTERNS).map((pattern) => measure(how, pattern)));
   const table = new Table({ head: ["", "pattern", "bare list, ns", "heap, ns", "heap / bare"], style: { head: [], border: [] } });
   const show = ({ min, median, p90 }, digits = 1) => `${median.toFixed(digits)} [${min.toFixed(digits)}..${p90.toFixed(digits)}]`;
   for (const { how, pattern, bare, heap, ratio } of results) table.push([how, pattern, show(bare), show(heap), show(ratio, 2)]);
   console.log(`nanoseconds a pair and their ratio, median [min..p90] of ${processes} processes of ${rounds} rounds\n${table}`);
-  writeFileSync(values.out, `${JSON.stringify({ machine: machine(), processes, rounds, results }, null, 2)}\n`);
+  await writeFile(values.out, `${JSON.stringify({ machine: machine(), processes, rounds, results }, null, 2)}\n`).catch(fail);
 }
 
 if (values.sample) console.log(JSON.stringify(sample(...values.sample.split(" "))));
-else main();
+else await main();

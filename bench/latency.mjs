@@ -2,30 +2,23 @@
 // scheduler is in every figure). Rounds with and without are interleaved.
 //   node bench/latency.mjs [TRACE] [--rounds 7] [--storm 1000] [--threads 4] [--out FILE]
 // Needs `npm run build`.
-import { writeFileSync } from "node:fs";
-import { parseArgs } from "node:util";
+import { writeFile } from "node:fs/promises";
 import Table from "cli-table3";
 import { readTrace } from "../dist/trace/file.js";
 import { replayTrace } from "../dist/trace/replay.js";
+import { argumentsOf, fail } from "./arguments.mjs";
 import { machine } from "./drivers/build.mjs";
-import { answerHelp } from "./help.mjs";
 
-answerHelp(import.meta.url);
-
-const { values, positionals } = parseArgs({
-  allowPositionals: true,
-  options: {
-    rounds: { type: "string", default: "7" },
-    storm: { type: "string", default: "1000" },
-    threads: { type: "string", default: "4" },
-    out: { type: "string", default: "bench/results/latency.json" },
-  },
-});
-const trace = await readTrace(positionals[0] ?? "bench/traces/node-workers.trace.gz");
-const threads = Number(values.threads);
-const storms = [0, Number(values.storm)];
+const { values, positionals } = argumentsOf(
+  import.meta.url,
+  { rounds: 7, storm: 1000, threads: 4, out: "bench/results/latency.json" },
+  { counts: ["rounds", "threads"], positionals: 1 },
+);
+const trace = await readTrace(positionals[0] ?? "bench/traces/node-workers.trace.gz").catch(fail);
+const { threads } = values;
+const storms = [0, values.storm];
 const rounds = storms.map(() => []);
-for (let round = 0; round < Number(values.rounds); ++round) {
+for (let round = 0; round < values.rounds; ++round) {
   for (const i of round & 1 ? [1, 0] : [0, 1]) {
     const { result } = await replayTrace(trace, { threads, nodes: 4, storm: storms[i], seed: round + 1, verify: false, latency: true });
     if (result.walk !== "ok" || result.failures.length) throw new Error(JSON.stringify(result));
@@ -51,7 +44,5 @@ for (const result of results) {
   for (const what of ["malloc", "control", "excess"]) table.push([result.storm, what, ...QUANTILES.map((q) => result[what][q])]);
 }
 console.log(`${trace.name}, ${threads} workers, 4 nodes: medians of ${values.rounds} rounds\n${table}`);
-writeFileSync(
-  values.out,
-  `${JSON.stringify({ machine: machine(), trace: trace.name, threads, rounds: Number(values.rounds), results }, null, 2)}\n`,
-);
+const report = { machine: machine(), trace: trace.name, threads, rounds: values.rounds, results };
+await writeFile(values.out, `${JSON.stringify(report, null, 2)}\n`).catch(fail);

@@ -2,24 +2,16 @@
 //   node bench/replay-all.mjs [--out FILE] [--threads 1,2,4,8] [--nodes 1,2,4,8] [--only NAME] [-- options of numaheap replay]
 // A file that exists is gone on with. Needs `npm run build`.
 import { execFile } from "node:child_process";
-import { appendFileSync, existsSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
-import { parseArgs, promisify } from "node:util";
-import { answerHelp } from "./help.mjs";
+import { appendFileSync, existsSync, readdirSync } from "node:fs";
+import { readFile, writeFile } from "node:fs/promises";
+import { promisify } from "node:util";
+import { argumentsOf, fail } from "./arguments.mjs";
 
-answerHelp(import.meta.url);
-
-const split = process.argv.indexOf("--");
-const own = process.argv.slice(2, split < 0 ? undefined : split);
-const passed = split < 0 ? [] : process.argv.slice(split + 1);
-const { values } = parseArgs({
-  args: own,
-  options: {
-    out: { type: "string", default: "bench/results/replay.csv" },
-    threads: { type: "string", default: "1,2,4,8" },
-    nodes: { type: "string", default: "1,2,4,8" },
-    only: { type: "string", default: "" },
-  },
-});
+const { values, passed } = argumentsOf(
+  import.meta.url,
+  { out: "bench/results/replay.csv", threads: [1, 2, 4, 8], nodes: [1, 2, 4, 8], only: "" },
+  { counts: ["threads", "nodes"], passes: true },
+);
 const FIELDS = [
   "trace",
   "threads",
@@ -44,19 +36,14 @@ const FIELDS = [
   "walk",
 ];
 const run = promisify(execFile);
-if (!existsSync(values.out)) writeFileSync(values.out, `${FIELDS.join(",")}\n`);
-const done = new Set(
-  readFileSync(values.out, "utf8")
-    .split("\n")
-    .map((line) => line.split(",").slice(0, 3).join(",")),
-);
 const traces = readdirSync(new URL("./traces/", import.meta.url)).filter(
   (name) => name.endsWith(".trace.gz") && name.includes(values.only),
 );
-const list = (text) => text.split(",").map(Number);
-const jobs = traces.flatMap((file) =>
-  list(values.threads).flatMap((threads) => list(values.nodes).map((nodes) => ({ file, threads, nodes }))),
-);
+if (!traces.length) fail(`no trace is called "${values.only}"`);
+if (!existsSync(values.out)) await writeFile(values.out, `${FIELDS.join(",")}\n`).catch(fail);
+const before = await readFile(values.out, "utf8").catch(fail);
+const done = new Set(before.split("\n").map((line) => line.split(",").slice(0, 3).join(",")));
+const jobs = traces.flatMap((file) => values.threads.flatMap((threads) => values.nodes.map((nodes) => ({ file, threads, nodes }))));
 let bad = 0;
 for (const [i, { file, threads, nodes }] of jobs.entries()) {
   const name = file.replace(".trace.gz", "");

@@ -2,31 +2,30 @@
 // map is compared with the hypervisor's truth, and every block with what was written to it.
 //   node bench/soak.mjs [--changes 100000] [--seed N] [--trace bench/traces/redis.trace.gz] [--live-every 250] [--json] [--out FILE]
 // Exit status 0 only if all is sound. Needs `npm run build`.
-import { writeFileSync } from "node:fs";
-import { parseArgs } from "node:util";
+import { writeFile } from "node:fs/promises";
 import Table from "cli-table3";
 import { CHANGE_KINDS } from "../dist/rig/changes.js";
 import { PAIRINGS } from "../dist/rig/rig.js";
 import { soak } from "../dist/rig/soak.js";
 import { readTrace } from "../dist/trace/file.js";
+import { argumentsOf, fail } from "./arguments.mjs";
 import { machine } from "./drivers/build.mjs";
-import { answerHelp } from "./help.mjs";
 
-answerHelp(import.meta.url);
-
-const { values } = parseArgs({
-  options: {
-    changes: { type: "string", default: "100000" },
-    seed: { type: "string", default: String(Date.now() % 1_000_000) },
-    trace: { type: "string", default: "bench/traces/redis.trace.gz" },
-    "live-every": { type: "string", default: "250" },
-    json: { type: "boolean", default: false },
-    out: { type: "string" },
+const { values } = argumentsOf(
+  import.meta.url,
+  {
+    changes: 100_000,
+    seed: Date.now() % 1_000_000,
+    trace: "bench/traces/redis.trace.gz",
+    "live-every": 250,
+    json: false,
+    out: undefined,
   },
-});
-const seed = Number(values.seed);
-const changes = Math.ceil(Number(values.changes) / PAIRINGS.length);
-const trace = await readTrace(values.trace);
+  { counts: ["changes", "live-every"] },
+);
+const { seed } = values;
+const changes = Math.ceil(values.changes / PAIRINGS.length);
+const trace = await readTrace(values.trace).catch(fail);
 process.stderr.write(`seed ${seed}: the same changes in the same order, though threads run as they will\n`);
 
 const results = [];
@@ -38,7 +37,7 @@ for (const [i, pairing] of PAIRINGS.entries()) {
     told = Date.now();
     process.stderr.write(`${name}: ${made} of ${changes} changes\n`);
   };
-  const options = { ...pairing, trace, changes, seed: seed + i, liveEvery: Number(values["live-every"]), memory: 2 ** 27, onProgress };
+  const options = { ...pairing, trace, changes, seed: seed + i, liveEvery: values["live-every"], memory: 2 ** 27, onProgress };
   const result = await soak(options);
   for (const words of [...result.disagreements, ...result.problems, ...result.replay.failures]) process.stderr.write(`${name}: ${words}\n`);
   results.push(result);
@@ -76,5 +75,5 @@ const report = { machine: machine(), seed, changes: results.reduce((sum, result)
 console.log(
   values.json ? JSON.stringify(report) : `${trace.name}, 4 workers; times are wall-clock on ${report.machine.cpus} CPUs\n${table}`,
 );
-if (values.out) writeFileSync(values.out, `${JSON.stringify(report, null, 2)}\n`);
+if (values.out) await writeFile(values.out, `${JSON.stringify(report, null, 2)}\n`).catch(fail);
 process.exitCode = sound ? 0 : 1;

@@ -2,9 +2,8 @@
 // With one death, every step k. With two, the reaper dies as well, at its own step k': a sample of the pairs (k, k'), or with --all every k
 // with some k', and every k' with SPREAD values of k, which takes a quarter of an hour.
 
-import { parseArgs } from "node:util";
 import { isMainThread } from "node:worker_threads";
-import { answerHelp } from "../../bench/help.mjs";
+import { argumentsOf, fail } from "../../bench/arguments.mjs";
 import { performAll } from "../interleave/pool.mjs";
 import { paths } from "./paths.mjs";
 import { Stage } from "./stage.mjs";
@@ -108,12 +107,9 @@ function describe({ path, steps, pairs, failures }) {
 }
 
 async function main() {
-  answerHelp(import.meta.url);
-  const { values } = parseArgs({
-    options: { path: { type: "string", default: "" }, all: { type: "boolean", default: false }, json: { type: "boolean", default: false } },
-  });
+  const { values } = argumentsOf(import.meta.url, { path: "", all: false, json: false });
   const names = Object.keys(paths).filter((name) => name.includes(values.path));
-  if (!names.length) throw new Error(`no path is called "${values.path}": paths.mjs names them`);
+  if (!names.length) fail(`no path is called "${values.path}": paths.mjs names them`);
   const tasks = names.map((name) => ({ name, all: values.all }));
   const results = await performAll(import.meta.url, tasks, {
     onResult({ name }, result) {

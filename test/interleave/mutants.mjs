@@ -4,9 +4,8 @@
 
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { dirname } from "node:path";
-import { parseArgs } from "node:util";
 import { isMainThread } from "node:worker_threads";
-import { answerHelp } from "../../bench/help.mjs";
+import { argumentsOf, fail } from "../../bench/arguments.mjs";
 import { cached, compile } from "./compile.mjs";
 import { reasonFor } from "./equivalents.mjs";
 import { loadHeap, releaseText } from "./heap.mjs";
@@ -96,18 +95,10 @@ function reachOf(built, { name, kills }) {
 // ---- the tries
 
 async function main() {
-  answerHelp(import.meta.url);
-  const { values } = parseArgs({
-    options: {
-      quick: { type: "boolean", default: false },
-      mutant: { type: "string", default: "" },
-      json: { type: "boolean", default: false },
-      out: { type: "string" },
-    },
-  });
+  const { values } = argumentsOf(import.meta.url, { quick: false, mutant: "", json: false, out: undefined });
   const lines = await releaseText();
   const listed = [...textMutants(lines), ...sourceMutants()].filter(({ name }) => name.includes(values.mutant));
-  if (!listed.length) throw new Error(`no mutant is called "${values.mutant}"`);
+  if (!listed.length) fail(`no mutant is called "${values.mutant}"`);
   const chosen = values.quick ? listed.filter(({ name, make }, i) => make && i % QUICK_STEP === 0 && !reasonFor(name)) : listed;
   const { reach } = await cached("reach", async () => {
     const built = loadHeap(lines);

@@ -5,13 +5,13 @@
 
 import { mkdirSync, writeFileSync } from "node:fs";
 import { dirname } from "node:path";
-import { parseArgs } from "node:util";
 import { isMainThread } from "node:worker_threads";
-import { answerHelp } from "../../bench/help.mjs";
+import { argumentsOf, fail } from "../../bench/arguments.mjs";
 import { loadHeap, releaseText } from "./heap.mjs";
 import { performAll } from "./pool.mjs";
 import { mixes, scenarios } from "./scenarios.mjs";
 import { explore, retell } from "./task.mjs";
+import { parseTrace } from "./trace.mjs";
 
 /** Characters of a schedule that nobody wants in a terminal. */
 const LONG = 10_000;
@@ -22,27 +22,29 @@ const built = isMainThread ? null : loadHeap(await releaseText());
 export const perform = (task) => explore(built, task);
 
 async function main() {
-  answerHelp(import.meta.url);
-  const { values } = parseArgs({
-    options: {
-      quick: { type: "boolean", default: false },
-      scenario: { type: "string", default: "" },
-      seed: { type: "string", default: "1" },
-      kills: { type: "string", default: "0" },
-      replay: { type: "string" },
-      json: { type: "boolean", default: false },
-      out: { type: "string" },
-    },
+  const { values } = argumentsOf(import.meta.url, {
+    quick: false,
+    scenario: "",
+    seed: 1,
+    kills: 0,
+    replay: undefined,
+    json: false,
+    out: undefined,
   });
   const names = Object.keys({ ...scenarios, ...mixes }).filter((name) => name.includes(values.scenario));
-  if (!names.length) throw new Error(`no scenario is called "${values.scenario}": scenarios.mjs and alone.mjs name them`);
+  if (!names.length) fail(`no scenario is called "${values.scenario}": scenarios.mjs and alone.mjs name them`);
   if (values.replay) {
-    const { outcome, lines } = retell(loadHeap(await releaseText()), names[0], Number(values.kills), values.replay);
+    try {
+      parseTrace(values.replay);
+    } catch (error) {
+      fail(error.message);
+    }
+    const { outcome, lines } = retell(loadHeap(await releaseText()), names[0], values.kills, values.replay);
     console.log([...lines, `=> ${outcome}`].join("\n"));
     return;
   }
   const bounds = values.quick ? { maxStates: 3000, runs: 60 } : { maxStates: 200_000, runs: 5000 };
-  const tasks = names.flatMap((name) => [0, 1].map((kills) => ({ name, kills, ...bounds, seed: Number(values.seed) })));
+  const tasks = names.flatMap((name) => [0, 1].map((kills) => ({ name, kills, ...bounds, seed: values.seed })));
   const began = performance.now();
   const results = await performAll(import.meta.url, tasks, {
     onResult: (task, result) => values.json || console.log(describe(task, result)),

@@ -46,7 +46,12 @@ export function replay(machine, steps, nameOf = (address) => `@${address}`) {
   machine.stopsAt = () => --left <= 0;
   for (const step of steps) {
     if (machine.outcome) break;
-    const thread = machine.threads[step.killed ?? step.thread];
+    const id = step.killed ?? step.thread;
+    const thread = machine.threads[id];
+    if (!thread) {
+      machine.outcome = `the schedule does not fit: there is no thread ${id}`;
+      break;
+    }
     if (step.killed !== undefined) {
       machine.kill(thread);
       lines.push(`x${thread.id} dies`);

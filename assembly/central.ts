@@ -26,8 +26,8 @@ import { classOfLabel, labelOf, loadLabel, makeSpan, nodeOfLabel, releaseSpan, s
 
 const CENTRAL_BYTES: u32 = 64;
 /** A transfer cache holds at most 1/2^TRANSFER_SHIFT of what the heap owns, or TRANSFER_BYTES if that is more. */
-const TRANSFER_SHIFT: u32 = 10;
-const TRANSFER_BYTES: u32 = 8192;
+const TRANSFER_SHIFT: u32 = 5;
+const TRANSFER_BYTES: u32 = 256 * 1024;
 
 /** Address of the Central of (node, class) if it exists, else 0. */
 export function centralOf(node: u32, c: u32): usize {

@@ -223,7 +223,7 @@ function raiseLimit(record: Thread, list: CacheList, info: ClassInfo): void {
 
 let ownedSeen: u32 = 0;
 
-/** Every so often, halves the lists that were not used since the last time. */
+/** Every so often, and when the heap has grown: halves the lists that were not used since the last time, and empties their transfer caches. */
 function tick(t: usize): void {
   const record = changetype<Thread>(t);
   const owned = theHeap().ownedPages;
@@ -247,6 +247,7 @@ function scavenge(t: usize): void {
       while (lengthOf(at) > limit) {
         if (!giveBack(t, c, min<u32>(lengthOf(at) - limit, classInfo(c).batch))) return;
       }
+      if (limit != 0 && !emptyTransferCache(t, centralOf(record.home, c))) return;
     }
     list.seen = list.head;
   }
@@ -286,9 +287,9 @@ export function sortOut(t: usize): bool {
   return true;
 }
 
-/** Returns the batches of a transfer cache to their spans. False if a lock is out of reach. */
+/** Returns the batches of a transfer cache, if there is one, to their spans. False if a lock is out of reach. */
 export function emptyTransferCache(t: usize, central: usize): bool {
-  for (let more = true; more;) {
+  for (let more = central != 0; more;) {
     if (!returnCarry(t) || !acquire(central, RANK_CENTRAL)) return false;
     more = takeBatch(central, t);
     if (!more) releaseIdleSpans(central);
@@ -303,8 +304,7 @@ export function drainNode(t: usize, node: u32): bool {
   do if (!returnCarry(t)) return false;
   while (takeRemote(t, node));
   for (let c: u32 = 1; c < CLASSES; ++c) {
-    const central = centralOf(node, c);
-    if (central != 0 && !emptyTransferCache(t, central)) return false;
+    if (!emptyTransferCache(t, centralOf(node, c))) return false;
   }
   return true;
 }

@@ -289,22 +289,24 @@ describe("a transfer cache", () => {
     expectEmpty();
   });
 
-  it("holds at most a thousandth of the heap, or 8 KiB", () => {
+  it("holds at most 1/32 of the heap, or 256 KiB", () => {
     fresh();
     const owned = theHeap().ownedPages;
     for (let c: u32 = 1; c < CLASSES; ++c) {
       const info = classInfo(c);
       const central = makeCentral(0, c);
-      const bytes = info.batch * info.size;
-      for (let count: u32 = 0; count < 4; ++count) {
+      const bytes: u32 = info.batch * info.size;
+      const most: u32 = (256 * 1024) / bytes;
+      for (let count = most - 1; count < most + 2; ++count) {
         changetype<Central>(central).transferCount = count;
         const room = hasTransferRoom(central, info);
-        check(room == (count + 1) * bytes <= max<u32>(8192, owned << (PAGE_SHIFT - 10)), "too much, or too little");
+        check(room == (count + 1) * bytes <= max<u32>(256 * 1024, owned << (PAGE_SHIFT - 5)), "too much, or too little");
       }
-      changetype<Central>(central).transferCount = 0;
-      theHeap().ownedPages = (bytes << 11) / PAGE_SIZE + 1;
+      changetype<Central>(central).transferCount = most + 1;
+      theHeap().ownedPages = ((most + 2) * bytes * 32) / PAGE_SIZE + 1;
       check(hasTransferRoom(central, info), "no room in a large heap");
       theHeap().ownedPages = owned;
+      changetype<Central>(central).transferCount = 0;
     }
     expectSound();
   });

@@ -211,6 +211,27 @@ describe("scavenging", () => {
     expectOnly([]);
   });
 
+  it("empties the transfer cache of an idle list, and of no other", () => {
+    fresh();
+    const idle = changetype<Central>(makeCentral(0, classOf(64)));
+    const unknown = changetype<Central>(makeCentral(0, classOf(48)));
+    freeAll(allocate(48, 30_000)); // more than the budget
+    expect<bool>(flushCache(thread)).toBe(true);
+    theThread().capacity -= listOf(48).limit * 48;
+    listOf(48).limit = 0; // as if another thread had filled it
+    freeAll(allocate(64, 30_000));
+    expect<bool>(idle.transferCount > 0).toBe(true);
+    const others = unknown.transferCount;
+    expect<bool>(others > 0).toBe(true);
+    listOf(64).seen = listOf(64).head;
+    theThread().ticks = 511;
+    expect<bool>(refill(thread, classOf(20_000))).toBe(true);
+    expect<u32>(theThread().ticks).toBe(0);
+    expect<u32>(idle.transferCount).toBe(0);
+    expect<u32>(unknown.transferCount).toBe(others);
+    expectSound();
+  });
+
   it("comes with every growth of the heap, however few slow paths there were", () => {
     freshGrowing();
     freeAll(allocate(64, 1000));

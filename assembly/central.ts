@@ -297,7 +297,9 @@ export function putBatch(central: usize, t: usize): void {
 /** Moves a batch out of the transfer cache into record `t`'s carry; false if there is none. */
 export function takeBatch(central: usize, t: usize): bool {
   if (!popBatch(central + offsetof<Central>("transferHead"), t)) return false;
-  changetype<Central>(central).transferCount -= 1;
+  const c = changetype<Central>(central);
+  c.transferCount -= 1;
+  c.transferLow = min<u32>(c.transferLow, c.transferCount);
   return true;
 }
 
@@ -313,6 +315,7 @@ export function rebuildCentral(central: usize): void {
   let batches: u32 = 0;
   for (let batch: usize = c.transferHead; batch; batch = load<u32>(batch, 4)) ++batches;
   c.transferCount = batches;
+  c.transferLow = 0;
   for (let at = nextHeader(0); at; at = nextHeader(at)) {
     if (loadLabel(at) != label) continue;
     const span = changetype<Span>(at);

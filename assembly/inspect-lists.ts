@@ -182,6 +182,7 @@ function checkTransferCache(central: usize, c: u32, id: u32): void {
     batch = load<u32>(batch, 4);
   }
   expectEqual(Problem.TRANSFER_COUNT, id, batches, list.transferCount);
+  if (list.transferLow > batches) problem(Problem.TRANSFER_COUNT, id, batches, list.transferLow);
 }
 
 /** Calls of this are few: there is one central list for each class and node in use. */

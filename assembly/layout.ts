@@ -249,9 +249,10 @@ export class Central {
   list7: u32;
   /** Spans of this list. */
   spans: u32;
+  /** Fewest batches of the transfer cache since one that nobody wanted was last returned: transferLow <= transferCount. */
+  transferLow: u32;
   unused0: u32;
   unused1: u32;
-  unused2: u32;
 }
 
 /** One list of a thread's cache. It ends at the sentinel, never at 0; an empty list is the sentinel alone. */

@@ -7,7 +7,7 @@
 //   else                                                                         return its blocks to their spans
 // Every function here works on a record given to it, since a reaper empties the caches of others.
 
-import { Arena, CacheList, CachedBlock, ClassInfo, Heap, MAX_NODES, PAGE_SHIFT, Thread } from "./layout";
+import { Arena, CacheList, CachedBlock, Central, ClassInfo, Heap, MAX_NODES, PAGE_SHIFT, Thread } from "./layout";
 import { NO_HOME, cacheList, heap, homeTag, lengthOf, nearest, remoteList, theHeap } from "./instance";
 import { RANK_CENTRAL, acquire, release } from "./lock";
 import { carryChain, lastOf, relink } from "./batches";
@@ -39,6 +39,8 @@ const SCAVENGE_TICKS: u32 = 512;
 /** Remote batches returned in a refill: two, since with one as many might be sent as return. */
 const HOMECOMING = 2;
 const CACHE_LINE: u32 = 64;
+/** Batches that a scavenge returns of a transfer cache, at most. */
+const SPARE_BATCHES: u32 = 8;
 /** Blocks returned under one hold of a central lock. */
 const RETURN_BLOCKS: u32 = 64;
 
@@ -223,7 +225,10 @@ function raiseLimit(record: Thread, list: CacheList, info: ClassInfo): void {
 
 let ownedSeen: u32 = 0;
 
-/** Every so often, and when the heap has grown: halves the lists that were not used since the last time, and empties their transfer caches. */
+/**
+ * Every so often, and when the heap has grown: halves the lists that were not used since the last time, and returns a batch of each transfer cache
+ * that had one to spare all the time.
+ */
 function tick(t: usize): void {
   const record = changetype<Thread>(t);
   const owned = theHeap().ownedPages;
@@ -247,12 +252,26 @@ function scavenge(t: usize): void {
       while (lengthOf(at) > limit) {
         if (!giveBack(t, c, min<u32>(lengthOf(at) - limit, classInfo(c).batch))) return;
       }
-      if (limit != 0 && !emptyTransferCache(t, centralOf(record.home, c))) return;
     }
     list.seen = list.head;
+    if (!returnUnwanted(t, centralOf(record.home, c))) return;
   }
   handOverAll(t);
   drainVanished(t);
+}
+
+/** Returns batches of a transfer cache that nobody has wanted since the last time to their spans. False if a lock is out of reach. */
+function returnUnwanted(t: usize, central: usize): bool {
+  if (central == 0 || atomic.load<u32>(central, offsetof<Central>("transferHead")) == 0) return true;
+  if (!returnCarry(t) || !acquire(central, RANK_CENTRAL)) return false;
+  const c = changetype<Central>(central);
+  for (let spare = min<u32>(c.transferLow, SPARE_BATCHES); spare; --spare) {
+    takeBatch(central, t);
+    returnBlocks(central, t, RETURN_BLOCKS);
+  }
+  c.transferLow = c.transferCount;
+  release(central, RANK_CENTRAL);
+  return true;
 }
 
 /** Sends all that is to be sent to other nodes. False if a lock is out of reach. */

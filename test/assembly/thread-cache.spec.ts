@@ -4,7 +4,7 @@ import { Arena, CacheList, CachedBlock, Central, Heap, PAGE_SHIFT } from "../../
 import { cacheList, heap, lengthOf, remoteList, sentinel, theHeap, theThread, thread } from "../../assembly/instance";
 import { CLASSES, classInfo, classOf } from "../../assembly/size-class";
 import { arenaOf, pageOf } from "../../assembly/page-map";
-import { centralOf, makeCentral, takeBlocks } from "../../assembly/central";
+import { centralOf, makeCentral, takeBatch, takeBlocks } from "../../assembly/central";
 import { REMOTE_COST, costOf } from "../../assembly/remote";
 import { emptyTransferCache, fetch, flushCache, refill, returnCarry, sortOut } from "../../assembly/thread-cache";
 import { detach } from "../../assembly/reap";
@@ -188,6 +188,13 @@ function churn(): void {
   freeAll(allocate(20_000, 100));
 }
 
+function scavengeNow(): void {
+  theThread().ticks = 511;
+  expect<bool>(refill(thread, classOf(20_000))).toBe(true);
+  expect<u32>(theThread().ticks).toBe(0);
+  expect<bool>(flushCache(thread)).toBe(true);
+}
+
 describe("scavenging", () => {
   it("halves what was not used, again and again, until nothing is left", () => {
     fresh();
@@ -211,25 +218,33 @@ describe("scavenging", () => {
     expectOnly([]);
   });
 
-  it("empties the transfer cache of an idle list, and of no other", () => {
+  it("returns batches that nobody has wanted since the last time, eight at most, whoever gave them", () => {
     fresh();
-    const idle = changetype<Central>(makeCentral(0, classOf(64)));
-    const unknown = changetype<Central>(makeCentral(0, classOf(48)));
-    freeAll(allocate(48, 30_000)); // more than the budget
+    const c = classOf(64);
+    const central = changetype<Central>(makeCentral(0, c));
+    freeAll(allocate(64, 30_000)); // more than the budget
+    theThread().capacity -= listOf(64).limit * 64;
     expect<bool>(flushCache(thread)).toBe(true);
-    theThread().capacity -= listOf(48).limit * 48;
-    listOf(48).limit = 0; // as if another thread had filled it
-    freeAll(allocate(64, 30_000));
-    expect<bool>(idle.transferCount > 0).toBe(true);
-    const others = unknown.transferCount;
-    expect<bool>(others > 0).toBe(true);
-    listOf(64).seen = listOf(64).head;
-    theThread().ticks = 511;
-    expect<bool>(refill(thread, classOf(20_000))).toBe(true);
-    expect<u32>(theThread().ticks).toBe(0);
-    expect<u32>(idle.transferCount).toBe(0);
-    expect<u32>(unknown.transferCount).toBe(others);
-    expectSound();
+    listOf(64).limit = 0; // as if another thread had been here
+    scavengeNow();
+    const full = central.transferCount;
+    expect<bool>(full > 20).toBe(true);
+    expect<u32>(central.transferLow).toBe(full);
+    // Three are wanted: what is left was not.
+    for (let i = 0; i < 3; ++i) {
+      expect<bool>(takeBatch(changetype<usize>(central), thread)).toBe(true);
+      expect<bool>(returnCarry(thread)).toBe(true);
+    }
+    expect<u32>(central.transferLow).toBe(full - 3);
+    scavengeNow();
+    expect<u32>(central.transferCount).toBe(full - 3 - 8);
+    // All but two are wanted, and come back.
+    central.transferLow = 2;
+    scavengeNow();
+    expect<u32>(central.transferCount).toBe(full - 3 - 8 - 2);
+    expect<u32>(theThread().carry).toBe(0);
+    expect<u32>(theThread().capacity).toBe(weigh(true));
+    expectOnly([]);
   });
 
   it("comes with every growth of the heap, however few slow paths there were", () => {

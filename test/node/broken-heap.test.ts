@@ -335,6 +335,11 @@ const BREAKS: Break[] = [
     Problem.TRANSFER_COUNT,
     ({ rig }) => rig.set32(rig.field("Central", someBatch(rig).central, "transferCount"), 77),
   ],
+  [
+    "more batches never wanted than there are",
+    Problem.TRANSFER_COUNT,
+    ({ rig }) => rig.set32(rig.field("Central", someBatch(rig).central, "transferLow"), 7777),
+  ],
   ["batch too short", Problem.BATCH_LENGTH, ({ rig }) => rig.set32(someBatch(rig).batch, 0)],
   [
     "transfer cache into the blue",

@@ -4,6 +4,7 @@ import { existsSync, mkdirSync, mkdtempSync, readFileSync, symlinkSync, writeFil
 import { tmpdir } from "node:os";
 import { dirname, join, relative } from "node:path";
 import { fileURLToPath } from "node:url";
+import { commands } from "@yowasp/clang";
 import ts from "typescript";
 import { describe, expect, test } from "vitest";
 
@@ -46,10 +47,19 @@ describe("the README", () => {
   for (const { name, code } of blocks) writeFileSync(join(folder, name), code);
 
   test("has the code that is run here", () =>
-    expect(blocks.map(({ name }) => name)).toEqual(["main.js", "worker.js", "block-2.js", "block-3.js", "host.js", "app.js"]));
+    expect(blocks.map(({ name }) => name)).toEqual(["main.js", "worker.js", "embed.js", "block-3.js", "block-4.js", "host.js", "app.js"]));
 
   test("its first example runs as it stands", () => {
     expect(run("main.js")).toMatch(/\{ ok: true, problems: \[\], unaccounted: \[\] \}\s*$/);
+  });
+
+  test("its C program runs over the heap, on two threads", async () => {
+    const [, code] = /```c\n([^]*?)```/.exec(textOf("README.md"))!;
+    const [, command] = /```sh\nclang ([^]*?)```/.exec(textOf("README.md"))!;
+    const words = command!.split(/[\s\\]+/).filter(Boolean);
+    const built = await commands.clang(words, { "work.c": code! }, { fetchProgress: () => {} });
+    writeFileSync(join(folder, "work.wasm"), built!["work.wasm"] as Uint8Array);
+    expect(run("embed.js")).toMatch(/^calls 1\ncalls 2\n\{ ok: true, problems: \[\], unaccounted: \[\] \}\s*$/);
   });
 
   test.each(blocks.filter(({ name }) => name.startsWith("block")))("$name runs as it stands", ({ name }) => void run(name));

@@ -2,7 +2,7 @@
 // hold; whether objects and threads live is for the reader to say, which writeTrace asks.
 
 import { shown } from "../shown.js";
-
+import { TraceError, type TraceErrorCode } from "./errors.js";
 import {
   ALIGNED,
   CHECKSUM_START,
@@ -60,11 +60,22 @@ class Bytes {
 /** Thread indexes are counted in 32 bits. */
 const MAX_THREAD = 2 ** 32 - 2;
 
+/** What a field is that holds what the format cannot, in the words of the decoder. */
+const CODE_OF: Readonly<Record<keyof TraceEvent, TraceErrorCode>> = {
+  op: "NUMAHEAP_TRACE_TAG",
+  thread: "NUMAHEAP_TRACE_THREAD",
+  object: "NUMAHEAP_TRACE_OBJECT",
+  size: "NUMAHEAP_TRACE_RANGE",
+  alignment: "NUMAHEAP_TRACE_RANGE",
+};
+
 /**
  * Encodes events that keep the promises of the format (the decoder checks them) to bytes ready for gzip.
- * @throws {RangeError} for a number that the format cannot hold
+ * @throws {TraceError} for what the format cannot hold
  */
 export function encodeTrace(events: Iterable<TraceEvent>, name: string, description = ""): Uint8Array {
+  const texts = [name, description].map((text) => new TextEncoder().encode(text));
+  const tagsAt = texts.reduce((at, text) => at + 4 + text.length, FIXED_HEADER_BYTES);
   const tags = new Bytes();
   const sizes = new Bytes();
   const references = new Bytes();
@@ -80,11 +91,15 @@ export function encodeTrace(events: Iterable<TraceEvent>, name: string, descript
   let h = CHECKSUM_START;
 
   for (const event of events) {
+    const refuse = (code: TraceErrorCode, message: string): never => {
+      throw new TraceError(code, tagsAt + tags.length, message);
+    };
     const whole = (name: keyof TraceEvent, most: number): number => {
       const value = event[name];
       if (Number.isInteger(value) && value! >= 0 && value! <= most) return value!;
-      throw new RangeError(`${name} of event ${count} must be a whole number from 0 to ${most}, not ${shown(value)}`);
+      return refuse(CODE_OF[name], `${name} of event ${count} must be a whole number from 0 to ${most}, not ${shown(value)}`);
     };
+    if (Object(event) !== event) refuse("NUMAHEAP_TRACE_TAG", `event ${count} must be an object, not ${shown(event)}`);
     const op = whole("op", EXIT);
     const by = whole("thread", MAX_THREAD);
     const allocates = op <= ALIGNED;
@@ -92,7 +107,8 @@ export function encodeTrace(events: Iterable<TraceEvent>, name: string, descript
     const object = allocates ? next : refers ? whole("object", Number.MAX_SAFE_INTEGER) : 0;
     const size = allocates || op === REALLOC ? whole("size", Number.MAX_SAFE_INTEGER) : 0;
     const alignment = op === ALIGNED ? whole("alignment", 31) : 0;
-    if (refers && object >= next) throw new RangeError(`event ${count} names object ${object}, and only ${next} were made before it`);
+    if (refers && object >= next)
+      refuse("NUMAHEAP_TRACE_OBJECT", `event ${count} names object ${object}, and only ${next} were made before it`);
     const back = next - 1 - object;
     const delta = object - (last.get(by) ?? 0);
     const zigzag = delta >= 0 ? delta * 2 : -delta * 2 - 1;
@@ -123,7 +139,6 @@ export function encodeTrace(events: Iterable<TraceEvent>, name: string, descript
     ++count;
   }
 
-  const texts = [name, description].map((text) => new TextEncoder().encode(text));
   const parts: Uint8Array[] = [];
   for (const text of texts) parts.push(new Uint8Array(new Uint32Array([text.length]).buffer), text);
   parts.push(tags.bytes(), sizes.bytes(), references.bytes());

@@ -60,8 +60,7 @@ export async function readTrace(path: string, maxBytes: number = MAX_TRACE_BYTES
 /**
  * Writes a `.trace.gz` file of these events. Nothing is written that readTrace would refuse.
  * @param name ASCII, as `description` is
- * @throws {TraceError} where the events break a promise of the format
- * @throws {RangeError} for a number that the format cannot hold; errors of the file system as Node gives them
+ * @throws {TraceError} where the events break a promise of the format, or are what it cannot hold; errors of the file system as Node gives them
  */
 export async function writeTrace(path: string, events: Iterable<TraceEvent>, name: string, description = ""): Promise<void> {
   const bytes = encodeTrace(events, name, description);

@@ -5,7 +5,7 @@ import { gunzipSync, gzipSync } from "node:zlib";
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { encodeTrace, type TraceEvent } from "../../src/trace/encode.js";
-import { TraceError } from "../../src/trace/errors.js";
+import { TraceError, type TraceErrorCode } from "../../src/trace/errors.js";
 import { parseTrace, readTrace, writeTrace } from "../../src/trace/file.js";
 import { ALIGNED, decodeTrace, EXIT, FIXED_HEADER_BYTES, FREE, MALLOC } from "../../src/trace/format.js";
 import { programs } from "../support/traces.js";
@@ -104,24 +104,26 @@ describe("trace reader", () => {
     expect(code(event(MALLOC, 1, 0), event(MALLOC, 0, 0))).toBe("NUMAHEAP_TRACE_THREAD");
   });
 
-  test.each<[object, RegExp]>([
-    [{ op: 6 }, /^op of event 1 must be a whole number from 0 to 5, not 6$/],
-    [{ thread: -1 }, /^thread of event 1/],
-    [{ thread: 2 ** 32 }, /^thread of event 1/],
-    [{ size: NaN }, /^size of event 1/],
-    [{ size: Infinity }, /^size of event 1/],
-    [{ size: undefined }, /^size of event 1 .* not undefined$/],
-    [{ op: ALIGNED, size: 8, alignment: 32 }, /^alignment of event 1 must be a whole number from 0 to 31/],
-    [{ op: FREE }, /^object of event 1 .* not undefined$/],
-    [{ op: FREE, object: 1 }, /^event 1 names object 1, and only 1 were made before it$/],
-  ])("no event is encoded with %o", (wrong, words) => {
-    const events = [
-      { op: MALLOC, thread: 0, size: 8 },
-      { op: MALLOC, thread: 0, ...wrong },
-    ] as TraceEvent[];
-    expect(() => encodeTrace(events, "wrong")).toThrow(
-      expect.objectContaining({ name: "RangeError", message: expect.stringMatching(words) }),
-    );
+  test.each<[object | null, TraceErrorCode, RegExp]>([
+    [{ op: 6 }, "NUMAHEAP_TRACE_TAG", /^op of event 1 must be a whole number from 0 to 5, not 6/],
+    [{ op: "free" }, "NUMAHEAP_TRACE_TAG", /^op of event 1 .* not "free"/],
+    [null, "NUMAHEAP_TRACE_TAG", /^event 1 must be an object, not null/],
+    [{ thread: -1 }, "NUMAHEAP_TRACE_THREAD", /^thread of event 1/],
+    [{ thread: 2 ** 32 }, "NUMAHEAP_TRACE_THREAD", /^thread of event 1/],
+    [{ size: NaN }, "NUMAHEAP_TRACE_RANGE", /^size of event 1/],
+    [{ size: -1 }, "NUMAHEAP_TRACE_RANGE", /^size of event 1/],
+    [{ size: undefined }, "NUMAHEAP_TRACE_RANGE", /^size of event 1 .* not undefined/],
+    [{ op: ALIGNED, size: 8, alignment: 32 }, "NUMAHEAP_TRACE_RANGE", /^alignment of event 1 must be a whole number from 0 to 31/],
+    [{ op: FREE }, "NUMAHEAP_TRACE_OBJECT", /^object of event 1 .* not undefined/],
+    [{ op: FREE, object: 1 }, "NUMAHEAP_TRACE_OBJECT", /^event 1 names object 1, and only 1 were made before it/],
+  ])("no event is encoded with %o", async (wrong, code, message) => {
+    const right = { op: MALLOC, thread: 0, size: 8 };
+    const events = [right, wrong && { ...right, ...wrong }] as TraceEvent[];
+    const words = expect.stringMatching(message) as string;
+    // Where its tag would stand: behind the header and the one of the event before.
+    const refused = expect.objectContaining({ name: "TraceError", code, message: words, offset: FIXED_HEADER_BYTES + 4 + 5 + 4 + 1 });
+    expect(() => encodeTrace(events, "wrong")).toThrow(refused);
+    await expect(writeTrace("/no/folder", events, "wrong")).rejects.toEqual(refused);
   });
 
   test("what is written is what is read, and nothing is written that cannot be", async () => {

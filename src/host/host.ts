@@ -55,8 +55,12 @@ export interface VmBootOptions {
 }
 
 function topologyOf(options: object): Topology {
-  const { topology, preset } = options as { topology?: unknown; preset?: unknown };
+  const { topology, preset, nodes } = options as { topology?: unknown; preset?: unknown; nodes?: unknown };
   if (topology !== undefined) return parseTopology(topology);
+  if (preset === undefined && nodes === undefined) {
+    const message = "is missing, and must be a whole number from 1 to 1024; or name a topology, or a preset";
+    throw new TopologyError("NUMAHEAP_TOPOLOGY_VALUE", "nodes", message);
+  }
   if (preset === undefined) return uniformTopology(options as UniformOptions);
   if (typeof preset === "string" && Object.hasOwn(presets, preset)) return presets[preset as PresetName].topology;
   throw new TopologyError("NUMAHEAP_TOPOLOGY_VALUE", "preset", `must be one of ${Object.keys(presets).join(", ")}`);

@@ -106,7 +106,15 @@ export function checked<Schema extends v.GenericSchema>(schema: Schema, value: u
   if (result.success) return result.output;
   const [issue] = result.issues;
   const field = [what, ...(issue.path ?? []).map(({ key }) => String(key))].join(".");
-  const unknown = issue.type === "strict_object" && issue.path !== undefined;
-  const message = unknown ? (issue.expected === "never" ? "is not known" : "is missing") : issue.message;
-  throw new HypervisorError("NUMAHEAP_INVALID_ARGUMENT", `${field}: ${message}`);
+  throw new HypervisorError("NUMAHEAP_INVALID_ARGUMENT", `${field}: ${messageOf(issue, schema)}`);
+}
+
+/** Of a key that is missing, or that is not to be there, the schema library says what the whole object must be. */
+function messageOf(issue: v.BaseIssue<unknown>, schema: v.GenericSchema): string {
+  const isKey = (issue.type === "strict_object" || issue.type === "loose_object") && issue.path !== undefined;
+  if (!isKey) return issue.message;
+  if (issue.expected === "never") return "is not known";
+  const { entries } = schema as unknown as { readonly entries: Readonly<Record<string, v.GenericSchema>> };
+  const [wanted] = v.safeParse(entries[String(issue.path[0].key)]!, undefined).issues ?? [];
+  return wanted ? `is missing, and ${wanted.message}` : "is missing";
 }

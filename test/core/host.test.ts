@@ -298,12 +298,18 @@ describe("errors arrive as what they are", () => {
     const bad = (value: unknown): never => value as never;
     const calls: [() => Promise<unknown>, RegExp][] = [
       [() => Host.create(bad(undefined)), /^Host.create: must be/],
+      [() => Host.create(bad({ nodes: 2 })), /^Host.create.hypervisor: is missing, and must be one of xen, kvm$/],
+      [
+        () => Host.create(bad({ hypervisor: "xen" })),
+        /^nodes: is missing, and must be a whole number from 1 to 1024; or name a topology, or/,
+      ],
       [() => Host.create(bad({ hypervisor: "vmware", nodes: 1 })), /^Host.create.hypervisor: must be one of xen, kvm/],
       [() => Host.create(bad({ hypervisor: "xen", nodes: 0 })), /^nodes: must be a whole number/],
       [() => Host.create(bad({ hypervisor: "xen", nodes: 2, memoryPerNode: "lots" })), /^memoryPerNode: "lots" is no size/],
       [() => Host.create(bad({ hypervisor: "xen", preset: "toString" })), /^preset: must be one of/],
       [() => host.boot(bad(null)), /^boot: must be/],
-      [() => host.boot(bad({ vcpus: 1 })), /^boot.memory: is missing/],
+      [() => host.boot(bad({ vcpus: 1 })), /^boot.memory: is missing, and must be bytes, or a size such as 256MiB$/],
+      [() => host.boot(bad({ memory: "32MiB" })), /^boot.vcpus: is missing, and must be a whole number from 1 to 256$/],
       [() => host.boot(bad({ vcpus: 1, memory: "32MiB", cpus: 3 })), /^boot.cpus: is not known/],
       [() => host.boot({ vcpus: 1.5, memory: "32MiB" }), /^boot.vcpus: must be a whole number from 1 to 256/],
       [() => host.boot({ vcpus: 1, memory: 100_000 }), /multiple of 65536/],
@@ -315,6 +321,7 @@ describe("errors arrive as what they are", () => {
       [() => host.migrateVcpu(vm, 1, bad(isNaN)), /^to: must be/],
       [() => host.migrateVcpu(vm, 1, { toNode: 77 }), /toNode must be a whole number from 0 to 3/],
       [() => host.migratePages(vm, { start: 1, bytes: FRAME, toNode: 1 }), /^pages.start: must be a multiple of 8192/],
+      [() => host.migratePages(vm, bad({ start: 0, toNode: 1 })), /^pages.bytes: is missing, and must be bytes/],
       [() => host.migratePages(vm, { start: 0, bytes: "1GiB", toNode: 1 }), /count must be/],
       [() => host.setBalloonTarget(vm, NaN), /^memory: must be bytes/],
       [() => host.setBalloonTarget(vm, "1GiB"), /balloon's target/],
@@ -327,7 +334,7 @@ describe("errors arrive as what they are", () => {
       [() => vm.createHeap({ vcpu: 4 }), /vcpu must be a whole number from 0 to 3/],
       [() => vm.port(bad({})), /^handle: must be one of a heap of this machine/],
       [() => vm.endHeap(bad({})), /^heap: must be one of this machine/],
-      [() => vm.guest.newTask(bad({})), /^newTask.vcpu: is missing/],
+      [() => vm.guest.newTask(bad({})), /^newTask.vcpu: is missing, and must be a whole number/],
       [() => vm.guest.newTask({ vcpu: 0, pid: 77 }), /no process 77/],
       [() => vm.guest.readFile(bad(7)), /^path: must be text/],
     ];

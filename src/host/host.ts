@@ -10,7 +10,7 @@ import type { MigrationReport } from "../hypervisor/live-migration.js";
 import type { BootMode } from "../hypervisor/modes.js";
 import type { Destination, VcpuMove } from "../hypervisor/scheduler.js";
 import type { Truth } from "../hypervisor/truth.js";
-import { FRAME_BYTES } from "../hypervisor/vm-layout.js";
+import { FRAME_BYTES, vmLayout } from "../hypervisor/vm-layout.js";
 import { TopologyError } from "../topology/errors.js";
 import { type PresetName, presets } from "../topology/presets.js";
 import { parseTopology, type Topology } from "../topology/topology.js";
@@ -20,6 +20,7 @@ import type { HypervisorKind, HypervisorService } from "./hypervisor-service.js"
 import { type LiveMigrationOptions, migrateBetween } from "./migration.js";
 import {
   BootSchema,
+  checkBytes,
   checked,
   CpusSchema,
   DestinationSchema,
@@ -198,6 +199,9 @@ export class Host {
    */
   async migratePages(vm: Vm, pages: { start: number; bytes: number | string; toNode: number }): Promise<PageMigration> {
     const { start, bytes, toNode } = checked(PagesSchema, pages, "pages");
+    const { byteLength: all } = this.#own(vm).memory.buffer;
+    checkBytes(start, 0, all - FRAME_BYTES, "pages.start");
+    checkBytes(bytes, FRAME_BYTES, all - start, "pages.bytes");
     return this.#operate(vm, (service, id) => service.migratePages(id, start / FRAME_BYTES, bytes / FRAME_BYTES, toNode));
   }
 
@@ -208,8 +212,10 @@ export class Host {
    * @throws {HypervisorError} NUMAHEAP_INVALID_ARGUMENT
    */
   async setBalloonTarget(vm: Vm, memory: number | string): Promise<number> {
-    const frames = checked(FramesSchema, memory, "memory") / FRAME_BYTES;
-    await this.#operate(vm, (service, id) => service.setBalloonTarget(id, frames));
+    const bytes = checked(FramesSchema, memory, "memory");
+    const { byteLength: all } = this.#own(vm).memory.buffer;
+    checkBytes(bytes, vmLayout(all / FRAME_BYTES).kernelFrames * FRAME_BYTES, all, "memory");
+    await this.#operate(vm, (service, id) => service.setBalloonTarget(id, bytes / FRAME_BYTES));
     const { balloon } = await vm.guest.view();
     return vm.memory.buffer.byteLength - balloon.size * FRAME_BYTES;
   }

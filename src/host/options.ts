@@ -6,7 +6,7 @@ import { HypervisorError } from "../hypervisor/errors.js";
 import { BOOT_MODES, PLACEMENT_POLICIES } from "../hypervisor/modes.js";
 import { FRAME_BYTES } from "../hypervisor/vm-layout.js";
 import { PATIENCE_MS } from "../notify/notifier.js";
-import { parseSize } from "../topology/size.js";
+import { exactSize, parseSize } from "../topology/size.js";
 
 const one = <const Names extends readonly string[]>(names: Names) => v.picklist(names, `must be one of ${names.join(", ")}`);
 
@@ -117,4 +117,11 @@ function messageOf(issue: v.BaseIssue<unknown>, schema: v.GenericSchema): string
   const { entries } = schema as unknown as { readonly entries: Readonly<Record<string, v.GenericSchema>> };
   const [wanted] = v.safeParse(entries[String(issue.path[0].key)]!, undefined).issues ?? [];
   return wanted ? `is missing, and ${wanted.message}` : "is missing";
+}
+
+/** @throws {HypervisorError} NUMAHEAP_INVALID_ARGUMENT unless so many bytes are from `least` to `most` */
+export function checkBytes(bytes: number, least: number, most: number, what: string): void {
+  if (bytes >= least && bytes <= most) return;
+  const message = `${what}: must be from ${exactSize(least)} to ${exactSize(most)}, not ${exactSize(bytes)}`;
+  throw new HypervisorError("NUMAHEAP_INVALID_ARGUMENT", message);
 }

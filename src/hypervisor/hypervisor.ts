@@ -426,7 +426,7 @@ export abstract class Hypervisor implements MigrationTarget {
   #range(vm: VirtualMachine, first: number, count: number, node: number): void {
     whole(first, 0, vm.frames - 1, "first");
     whole(count, 1, vm.frames - first, "count");
-    whole(node, 0, this.nodes - 1, "node");
+    whole(node, 0, this.nodes - 1, "toNode");
   }
 
   /** The kernel's own frames hold what hypervisor and guest share. */

@@ -10,6 +10,18 @@ export function parseSize(text: string): number | undefined {
   return Number.isInteger(bytes) ? bytes : undefined;
 }
 
+/** Bytes as parseSize reads them, to the byte: "1536KiB". */
+export function exactSize(bytes: number): string {
+  const units = ["", "KiB", "MiB", "GiB"];
+  let unit = 0;
+  let value = bytes;
+  while (value > 0 && value % 1024 === 0 && unit < units.length - 1) {
+    value /= 1024;
+    ++unit;
+  }
+  return `${value}${units[unit]}`;
+}
+
 /** Bytes in the unit they read best in: "1.5 MiB". */
 export function formatSize(bytes: number): string {
   const units = ["B", "KiB", "MiB", "GiB"];

@@ -24,6 +24,7 @@ interface Flags {
 const DEFAULT_PRESET: PresetName = "2-socket";
 const PRESET_NAMES = Object.keys(presets) as PresetName[];
 
+const TABLES: readonly AcpiTable[] = ["SRAT", "SLIT"];
 /** What a table may be called: as written here and by iasl, in /sys/firmware/acpi/tables, by acpidump. */
 const fileNames = (table: AcpiTable): string[] => [`${table}.aml`, table, `${table.toLowerCase()}.dat`];
 /** No table is as long: a SLIT of 1024 localities has 1 MiB. */
@@ -32,15 +33,19 @@ const MAX_TABLE_BYTES = 16 * 2 ** 20;
 /** What is the matter, in words for the person at the shell. */
 class Complaint extends Error {}
 
-function complaint(error: unknown, path: string): Complaint {
+type Reasons = Readonly<Record<string, string>>;
+
+const READING: Reasons = {
+  ENOENT: "no such folder",
+  ENOTDIR: "a part of this path is no folder",
+  EACCES: "access denied; tables of the machine itself are for root",
+};
+/** Of all else the system says what cannot be done, and to which part of the path. */
+const WRITING: Reasons = { ENOTDIR: "a part of this path is no folder", EEXIST: "this is no folder" };
+
+function complaint(error: unknown, path: string, reasons: Reasons): Complaint {
   if (error instanceof Complaint) return error;
   const { code, message } = error as NodeJS.ErrnoException;
-  const reasons: Record<string, string> = {
-    ENOENT: "no such folder",
-    ENOTDIR: "a part of this path is no folder",
-    EEXIST: "this is no folder",
-    EACCES: "access denied; tables of the machine itself are for root",
-  };
   const reason = reasons[code ?? ""] ?? (code?.startsWith("NUMAHEAP_") ? `${message} [${code}]` : message);
   return new Complaint(`${path}: ${reason}`, { cause: error });
 }
@@ -58,7 +63,7 @@ async function readTable(folder: string, table: AcpiTable): Promise<TableFile | 
       if (!found.isFile() || found.size > MAX_TABLE_BYTES) throw new Complaint(`${path}: this is no file of a table`);
       return { path, bytes: await readFile(path) };
     } catch (error) {
-      if ((error as NodeJS.ErrnoException).code !== "ENOENT") throw complaint(error, path);
+      if ((error as NodeJS.ErrnoException).code !== "ENOENT") throw complaint(error, path, READING);
     }
   }
   return undefined;
@@ -69,8 +74,9 @@ async function readTables(folder: string): Promise<{ said: AcpiTopology; notes: 
   const files = { SRAT: await readTable(folder, "SRAT"), SLIT: await readTable(folder, "SLIT") };
   const { SRAT: srat, SLIT: slit } = files;
   if (!srat && !slit) {
-    await stat(folder).catch((error: unknown) => Promise.reject(complaint(error, folder)));
-    throw new Complaint(`${folder}: neither SRAT.aml nor SLIT.aml is here; --acpi-out writes them`);
+    await stat(folder).catch((error: unknown) => Promise.reject(complaint(error, folder, READING)));
+    const sought = TABLES.map((table) => `no ${table} (${fileNames(table).join(", ")})`);
+    throw new Complaint(`${folder}: ${sought.join(" and ")} is here; --acpi-out writes them`);
   }
   try {
     const said = topologyFromAcpi({ srat: srat?.bytes, slit: slit?.bytes });
@@ -79,7 +85,7 @@ async function readTables(folder: string): Promise<{ said: AcpiTopology; notes: 
     if (!srat) notes.push("no SRAT: nodes have neither CPUs nor memory, and Linux would not look at the SLIT");
     return { said, notes };
   } catch (error) {
-    throw complaint(error, (error instanceof AcpiError && files[error.table]?.path) || folder);
+    throw complaint(error, (error instanceof AcpiError && files[error.table]?.path) || folder, READING);
   }
 }
 
@@ -108,14 +114,17 @@ async function writeTables(folder: string, topology: Topology, hotplug: AcpiTopo
   const written: string[] = [];
   try {
     const { srat, slit } = topologyToAcpi(topology, { hotplug });
-    await makeFolder(folder);
+    await makeFolder(folder).catch((error: unknown) => {
+      const { code = "", message } = error as NodeJS.ErrnoException;
+      throw new Complaint(`${folder}: ${WRITING[code] ?? `cannot be made: ${message}`}`, { cause: error });
+    });
     for (const [name, bytes] of Object.entries({ "SRAT.aml": srat, "SLIT.aml": slit })) {
       const path = join(folder, name);
       await writeFile(path, bytes);
       written.push(path);
     }
   } catch (error) {
-    throw complaint(error, folder);
+    throw complaint(error, folder, WRITING);
   }
   return written;
 }

@@ -1,8 +1,9 @@
-// Tests of the simulator on programs whose behaviour is known: `node test/interleave/selftest.mjs [name part]`.
+// Tests of the simulator on programs whose behaviour is known: `node test/interleave/selftest.mjs [NAME PART]`.
 //
 // For every toy: what must fail fails and its schedule replays, what is right passes exhaustively; and the search that stops
 // only where it has learned to finds the same ends and the same failures as the one that stops at every access.
 
+import { argumentsOf, fail } from "../../bench/arguments.mjs";
 import { compile } from "./compile.mjs";
 import { instrument } from "./instrument.mjs";
 import { Machine } from "./machine.mjs";
@@ -12,7 +13,11 @@ import { search } from "./search.mjs";
 import { formatTrace, parseTrace, replay } from "./trace.mjs";
 import { toys } from "./toys/scenarios.mjs";
 
-const only = process.argv[2] ?? "";
+const {
+  positionals: [only = ""],
+} = argumentsOf(import.meta.url, {}, { positionals: 1 });
+const chosen = Object.entries(toys).filter(([name]) => name.includes(only));
+if (!chosen.length) fail(`no toy is called "${only}": toys/scenarios.mjs names them`);
 const problems = [];
 const expect = (holds, what) => void (holds || problems.push(what));
 const kindOf = (failure) => failure?.replace(/\d+ states/, "states") ?? null;
@@ -31,8 +36,7 @@ function watched(scenario, ends) {
 const built = instrument(await compile("test/interleave/toys/toys.ts"));
 built.module = new WebAssembly.Module(built.bytes);
 console.log(["toy", "states", "everywhere", "ends", "outcome"].map((h, i) => (i ? h.padStart(11) : h.padEnd(32))).join(""));
-for (const [name, { scenario, fails, races, outcomes, kills = 0 }] of Object.entries(toys)) {
-  if (!name.includes(only)) continue;
+for (const [name, { scenario, fails, races, outcomes, kills = 0 }] of chosen) {
   const [ends, allEnds] = [new Set(), new Set()];
   const machine = new Machine(built, watched(scenario, ends));
   const result = search(machine, { kills, rounds: 0 });

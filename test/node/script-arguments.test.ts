@@ -8,7 +8,7 @@ import { expect, test } from "vitest";
 
 const SCRIPTS = [
   ...["adaptation", "churn", "footprint", "hit-path", "latency", "replay-all", "soak"].map((name) => `bench/${name}.mjs`),
-  ...["crash/run", "interleave/run", "interleave/mutants"].map((name) => `test/${name}.mjs`),
+  ...["browser", "crash/run", "interleave/run", "interleave/mutants", "interleave/selftest"].map((name) => `test/${name}.mjs`),
 ];
 /** What a script asks of itself, in a process of its own. */
 const INTERNAL = ["sample"];
@@ -46,6 +46,8 @@ test.each([
   ["bench/replay-all.mjs", ["redis"], 'argument "redis"'],
   // What stands behind -- is not for this script.
   ["bench/replay-all.mjs", ["--only", "nobody", "--", "--help"], 'no trace is called "nobody"'],
+  ["test/browser.mjs", ["heap"], 'argument "heap"'],
+  ["test/interleave/selftest.mjs", ["no such toy"], 'no toy is called "no such toy"'],
   ["bench/footprint.mjs", ["one.csv", "two.csv"], 'argument "two.csv"'],
   ["bench/footprint.mjs", ["no-such.csv"], "no-such.csv"],
 ])("%s %j ends in one line", expectOneLine);

@@ -10,7 +10,7 @@ import { EVENTS, measureAdaptation, THREADS } from "../dist/rig/adaptation.js";
 import { measureLocality } from "../dist/rig/locality.js";
 import { PLATFORMS, SYSTEMS } from "../dist/rig/rig.js";
 import { readTrace } from "../dist/trace/file.js";
-import { argumentsOf, fail } from "./arguments.mjs";
+import { argumentsOf, assertWritable, fail } from "./arguments.mjs";
 import { machine } from "./drivers/build.mjs";
 
 const { values } = argumentsOf(
@@ -29,6 +29,7 @@ const { values } = argumentsOf(
 );
 const { guest: os, seed, events } = values;
 if (!SYSTEMS.includes(os)) fail(`no guest is called "${os}": ${SYSTEMS.join(", ")}`);
+if (values.out) assertWritable(values.out);
 const MODES = ["adaptive", "static"];
 const TIMES = ["epoch", "local", "clean"];
 const ALLOCATIONS = 20_000;

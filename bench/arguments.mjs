@@ -1,5 +1,5 @@
 // What a developer's script is asked for: options of the kinds of their defaults, and positionals. `--help` is the comment it begins with.
-import { readFileSync } from "node:fs";
+import { closeSync, openSync, readFileSync, rmSync, statSync } from "node:fs";
 import { basename } from "node:path";
 import { parseArgs } from "node:util";
 
@@ -8,6 +8,19 @@ export function fail(reason) {
   if (reason instanceof Error && !reason.code) throw reason;
   process.stderr.write(`${basename(process.argv[1])}: ${reason.message ?? reason}\n`);
   process.exit(1);
+}
+
+/** Ends the process so unless the file can be written: to be asked before the work whose result it is to keep. Leaves all as it was. */
+export function assertWritable(path) {
+  try {
+    const found = statSync(path, { throwIfNoEntry: false });
+    // A pipe's reader would take the attempt for the end.
+    if (found && !found.isFile() && !found.isDirectory()) return;
+    closeSync(openSync(path, "a"));
+    if (!found) rmSync(path);
+  } catch (error) {
+    fail(error);
+  }
 }
 
 const refuse = (reason) => fail(`${reason}; --help names what can be chosen`);

@@ -10,11 +10,13 @@ import { writeFile } from "node:fs/promises";
 import { Worker } from "node:worker_threads";
 import Table from "cli-table3";
 import { inspect } from "../dist/heap/inspect.js";
-import { argumentsOf, fail } from "./arguments.mjs";
+import { argumentsOf, assertWritable, fail } from "./arguments.mjs";
 import { buildDriver, built, machine } from "./drivers/build.mjs";
 
 const { values } = argumentsOf(import.meta.url, { operations: 1e9, only: "", out: "bench/results/churn.json" }, { counts: ["operations"] });
 const { operations } = values;
+const before = values.only ? resultsIn(values.out) : [];
+assertWritable(values.out);
 
 const SUM = 65536; // i64: live bytes
 const TABLE = SUM + 64; // the table, or the ring
@@ -24,6 +26,20 @@ const SECOND = TABLE + 4 * SLOTS;
 const WIDTH = 4096;
 const CHUNK = 1_000_000; // blocks a worker takes or gives back between two looks at the heap
 const LEAST = 4 * 2 ** 20;
+
+/** Results of patterns that a run of one of them keeps. */
+function resultsIn(path) {
+  if (!existsSync(path)) return [];
+  let why = "it is none of this script's";
+  try {
+    const { results } = JSON.parse(readFileSync(path, "utf8")) ?? {};
+    if (Array.isArray(results) && results.every((result) => typeof result?.pattern === "string")) return results;
+  } catch (error) {
+    // The engine quotes the text, lines and all.
+    why = error.message.replace(/\s+/g, " ");
+  }
+  return fail(`${path} has no results to go on with: ${why}`);
+}
 
 /** Two workers attached to a heap of two nodes. */
 async function stage(module) {
@@ -157,7 +173,6 @@ for (const r of results) {
   ]);
 }
 console.log(table.toString());
-const before = values.only && existsSync(values.out) ? JSON.parse(readFileSync(values.out, "utf8")).results : [];
 const kept = before.filter(({ pattern }) => !results.some((result) => result.pattern === pattern));
 await writeFile(values.out, `${JSON.stringify({ machine: machine(), results: [...kept, ...results] }, null, 2)}\n`).catch(fail);
 const grows = (r) => !PATTERNS[r.pattern].drifts && r.committedBytes !== r.committedAtTenth;

@@ -4,11 +4,14 @@ import Table from "cli-table3";
 import { argumentsOf, fail } from "./arguments.mjs";
 
 const { positionals } = argumentsOf(import.meta.url, {}, { positionals: 1 });
-const csv = await readFile(positionals[0] ?? "bench/results/replay.csv", "utf8").catch(fail);
+const file = positionals[0] ?? "bench/results/replay.csv";
+const csv = await readFile(file, "utf8").catch(fail);
 const [header, ...lines] = csv
   .trim()
   .split("\n")
   .map((line) => line.split(","));
+const missing = ["trace", "threads", "nodes", "peakLiveBytes", "peakCommittedBytes"].filter((name) => !header.includes(name));
+if (missing.length) fail(`${file} is no CSV of replay-all.mjs: it has no column ${missing.join(", ")}`);
 const rows = lines.map((line) => Object.fromEntries(line.map((value, i) => [header[i], value])));
 const SHAPES = [
   [1, 1],

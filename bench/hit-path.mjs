@@ -8,7 +8,7 @@ import { readFileSync, writeFileSync } from "node:fs";
 import { writeFile } from "node:fs/promises";
 import { fileURLToPath } from "node:url";
 import Table from "cli-table3";
-import { argumentsOf, fail } from "./arguments.mjs";
+import { argumentsOf, assertWritable, fail } from "./arguments.mjs";
 import { buildDriver, built, callsIn, inlined, machine } from "./drivers/build.mjs";
 
 const { values } = argumentsOf(
@@ -116,6 +116,7 @@ function summary(list) {
 }
 
 async function main() {
+  assertWritable(values.out);
   build();
   const results = Object.keys(BUILDS).flatMap((how) => Object.keys(PATTERNS).map((pattern) => measure(how, pattern)));
   const table = new Table({ head: ["", "pattern", "bare list, ns", "heap, ns", "heap / bare"], style: { head: [], border: [] } });

@@ -6,7 +6,7 @@ import { writeFile } from "node:fs/promises";
 import Table from "cli-table3";
 import { readTrace } from "../dist/trace/file.js";
 import { replayTrace } from "../dist/trace/replay.js";
-import { argumentsOf, fail } from "./arguments.mjs";
+import { argumentsOf, assertWritable, fail } from "./arguments.mjs";
 import { machine } from "./drivers/build.mjs";
 
 const { values, positionals } = argumentsOf(
@@ -14,6 +14,7 @@ const { values, positionals } = argumentsOf(
   { rounds: 7, storm: 1000, threads: 4, out: "bench/results/latency.json" },
   { counts: ["rounds", "threads"], positionals: 1 },
 );
+assertWritable(values.out);
 const trace = await readTrace(positionals[0] ?? "bench/traces/node-workers.trace.gz").catch(fail);
 const { threads } = values;
 const storms = [0, values.storm];

@@ -8,7 +8,7 @@ import { CHANGE_KINDS } from "../dist/rig/changes.js";
 import { PAIRINGS } from "../dist/rig/rig.js";
 import { soak } from "../dist/rig/soak.js";
 import { readTrace } from "../dist/trace/file.js";
-import { argumentsOf, fail } from "./arguments.mjs";
+import { argumentsOf, assertWritable, fail } from "./arguments.mjs";
 import { machine } from "./drivers/build.mjs";
 
 const { values } = argumentsOf(
@@ -24,6 +24,7 @@ const { values } = argumentsOf(
   { counts: ["changes", "live-every"] },
 );
 const { seed } = values;
+if (values.out) assertWritable(values.out);
 const changes = Math.ceil(values.changes / PAIRINGS.length);
 const trace = await readTrace(values.trace).catch(fail);
 process.stderr.write(`seed ${seed}: the same changes in the same order, though threads run as they will\n`);

@@ -50,4 +50,13 @@ test.each([
   ["test/interleave/selftest.mjs", ["no such toy"], 'no toy is called "no such toy"'],
   ["bench/footprint.mjs", ["one.csv", "two.csv"], 'argument "two.csv"'],
   ["bench/footprint.mjs", ["no-such.csv"], "no-such.csv"],
+  ["bench/footprint.mjs", ["LICENSE"], "LICENSE is no CSV of replay-all.mjs: it has no column trace, threads, nodes"],
+  // Before hours of measuring, not behind them.
+  ["bench/adaptation.mjs", ["--out", "no-such/x.json"], "no such file"],
+  ["bench/churn.mjs", ["--operations", "1", "--out", "no-such/x.json"], "no such file"],
+  ["bench/churn.mjs", ["--operations", "1", "--only", "pair", "--out", "LICENSE"], "LICENSE has no results to go on with: "],
+  ["bench/churn.mjs", ["--operations", "1", "--only", "pair", "--out", "package.json"], "package.json has no results to go on with"],
+  ["bench/hit-path.mjs", ["--rounds", "1", "--out", "no-such/x.json"], "no such file"],
+  ["bench/latency.mjs", ["--rounds", "1", "--out", "no-such/x.json"], "no such file"],
+  ["bench/soak.mjs", ["--changes", "1", "--out", "no-such/x.json"], "no such file"],
 ])("%s %j ends in one line", expectOneLine);

@@ -172,8 +172,9 @@ export class GuestService {
     Atomics.store(words, 0, 0);
   }
 
-  /** What is wrong in the kernel, in words; everything is to be at rest. */
-  check(): string[] {
+  /** What is wrong in the kernel, in words; everything is to be at rest, but the balloon, which works by itself and is waited for. */
+  async check(): Promise<string[]> {
+    await this.#kernel.balloon.idle();
     return this.#kernel.check();
   }
 

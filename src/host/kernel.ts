@@ -94,7 +94,7 @@ export class Kernel {
     };
   }
 
-  /** What is wrong in the kernel, in words; everything is to be at rest. */
+  /** What is wrong in the kernel, in words; everything is to be at rest, but the balloon, which works by itself and is waited for. */
   check(): Promise<string[]> {
     return this.#thread.call((service) => service.check());
   }

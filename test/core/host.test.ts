@@ -121,6 +121,17 @@ describe.each(PAIRINGS)("$hypervisor, $guest", ({ hypervisor, guest }) => {
   });
 });
 
+test("a kernel that is asked whether all is well does not take a balloon on its way for a fault", async () => {
+  const host = await create({ hypervisor: "xen", ...FOUR });
+  const vm = await host.boot({ vcpus: 1, memory: "64MiB" });
+  for (const target of ["8MiB", "64MiB"]) {
+    let over = false;
+    const resized = host.setBalloonTarget(vm, target).finally(() => (over = true));
+    while (!over) expect(await vm.guest.check()).toEqual([]);
+    await resized;
+  }
+});
+
 test("all heaps of the thread that conducts go along, and answer busy on the way", async () => {
   const host = await create({ hypervisor: "xen", ...FOUR });
   const other = await create({ hypervisor: "xen", ...FOUR });

@@ -5,10 +5,13 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
+import { Host } from "../../dist/host/index.js";
+import { compareMaps } from "../../dist/scenario/compare.js";
 import { ScenarioError } from "../../dist/scenario/errors.js";
 import { findScenario, findTrace } from "../../dist/scenario/file.js";
 import { namedScenarios } from "../../dist/scenario/named.js";
 import { type Overrides, parseScenario } from "../../dist/scenario/parse.js";
+import type { Stage } from "../../dist/scenario/perform.js";
 import { isSound, type ScenarioResult } from "../../dist/scenario/result.js";
 import { runScenario } from "../../dist/scenario/run.js";
 import type { ScenarioFile } from "../../dist/scenario/schema.js";
@@ -123,6 +126,29 @@ test("a load that runs out of memory is a failure, and events that are left are 
   const result = await play({ ...SMALL, load: { trace }, events: [{ at: 60_000, do: "balance" }] });
   expect(result).toMatchObject({ ok: false, events: [], failures: [expect.stringMatching(/events are left/)] });
   expect(result.replay?.failures).toEqual([expect.stringMatching(/no memory for 67108864 bytes/)]);
+});
+
+test("what the machine changes by itself while maps are compared is nobody's error, what stays wrong is", async () => {
+  const host = await Host.create({ hypervisor: "kvm", nodes: 2, memoryPerNode: "32MiB" });
+  try {
+    const vm = await host.boot({ vcpus: 1, memory: "16MiB" });
+    using heap = await vm.createHeap();
+    /** The host, on which the vCPU moves so many times as soon as the truth was told. */
+    const restless = (moves: number) => ({
+      topology: host.topology,
+      truth: async () => {
+        const truth = await host.truth(vm);
+        if (--moves >= 0) await host.migrateVcpu(vm, 0, { toNode: 1 - truth.vcpus[0]! });
+        return truth;
+      },
+    });
+    const wrongOf = async (at: object) => (await compareMaps({ host: at, vm, heap } as unknown as Stage)).guest.vcpusWrong;
+    expect(await wrongOf(restless(0))).toBe(0);
+    expect(await wrongOf(restless(1))).toBe(0);
+    expect(await wrongOf(restless(Infinity))).toBe(1);
+  } finally {
+    await host.dispose();
+  }
 });
 
 test("a trace that has no room in the machine is refused by name", async () => {

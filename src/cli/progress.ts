@@ -51,6 +51,7 @@ export class Progress extends LiveLine {
     const percent = Math.floor(share * 100);
     const parts = [`live ${formatSize(state.liveBytes)}`, `committed ${formatSize(state.committedBytes)}`];
     if (state.round > 0) parts.unshift(`round ${state.round + 1}`);
+    if (state.failures > 0) parts.push(`${state.failures} failure${state.failures === 1 ? "" : "s"}`);
     if (state.killed > 0) parts.push(`${state.killed} killed`);
     this.show(
       share,

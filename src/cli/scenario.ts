@@ -33,6 +33,7 @@ function list(json: boolean): string {
 /** Shows live what happens, on stderr. */
 function watcherOn(line: LiveLine): Watcher {
   let now = "";
+  let hasFailed = false;
   return {
     onStep: (words) => line.say(`${words} ...`),
     onBegin: (event) => (now = `${sayEvent(event)}, `),
@@ -41,8 +42,11 @@ function watcherOn(line: LiveLine): Watcher {
       const result = outcome ? sayOutcome(outcome) : printable(`FAILED: ${error}`);
       line.say(`${sayEvent(event)}: ${result} (${milliseconds(ms)})`);
     },
-    onProgress: ({ ms, round, share, liveBytes, committedBytes, local, eventsOver, events }) => {
-      const state = `${now}${percent(local)} of allocations local, live ${formatSize(liveBytes)}, committed ${formatSize(committedBytes)}`;
+    onProgress: ({ ms, round, share, liveBytes, committedBytes, local, eventsOver, events, failures, failure }) => {
+      if (failure !== undefined && !hasFailed) line.say(printable(`the load fails: ${failure}`));
+      hasFailed ||= failure !== undefined;
+      const failed = failures > 0 ? `${several(failures, "failure")}, ` : "";
+      const state = `${now}${failed}${percent(local)} of allocations local, live ${formatSize(liveBytes)}, committed ${formatSize(committedBytes)}`;
       const where = `round ${round + 1}, ${eventsOver} of ${several(events, "event")} over`;
       line.show(
         share,

@@ -34,6 +34,7 @@ export class Load {
   #playing: Promise<void> = Promise.resolve();
   #over = false;
   #ended = false;
+  #givenUp = false;
 
   private constructor(replay: Replay) {
     this.replay = replay;
@@ -53,7 +54,7 @@ export class Load {
     let load: Load | undefined;
     const replay = await Replay.prepare(
       trace,
-      { ...options, again: () => !load!.#over, onProgress: (progress) => void (load!.progress = progress) },
+      { ...options, again: () => !load!.#over, onProgress: (progress) => load!.#note(progress) },
       vmGround(vm, heap, options.threads),
     );
     return (load = new Load(replay));
@@ -79,7 +80,15 @@ export class Load {
     return wallClock();
   }
 
-  /** Lets the round under way be the last, and waits for its end. */
+  #note(progress: ReplayProgress): void {
+    this.progress = progress;
+    // An allocation that fails takes long, for everything was tried: at the worst of them the round would go on for minutes.
+    if (!this.#over || this.#givenUp || progress.failures === 0 || progress.done === progress.events) return;
+    this.#givenUp = true;
+    this.replay.giveUp("it had failed, and all events were over");
+  }
+
+  /** Lets the round under way be the last, and waits for its end, or for that of the event in hand once anything has gone wrong. */
   async finish(): Promise<ReplayOutcome> {
     this.#over = true;
     await this.#playing;

@@ -29,6 +29,9 @@ export interface ScenarioProgress {
   readonly local: number;
   readonly eventsOver: number;
   readonly events: number;
+  /** What has gone wrong in the load so far, and the first of it in words, a moment later. */
+  readonly failures: number;
+  readonly failure: string | undefined;
 }
 
 /** Whoever looks on. */
@@ -147,6 +150,7 @@ class Run {
       clearInterval(collector);
       await this.#finish(load);
       clearInterval(ticker);
+      this.#tick(load, zero);
       report(await observer.close());
     }
   }
@@ -169,7 +173,7 @@ class Run {
 
   #tick(load: Load, zero: number): void {
     const { local, remote } = load.locality;
-    const { round = 0, done = 0, events = 0, liveBytes = 0, committedBytes = 0 } = load.progress ?? {};
+    const { round = 0, done = 0, events = 0, liveBytes = 0, committedBytes = 0, failures = 0, failure } = load.progress ?? {};
     this.watcher.onProgress?.({
       ms: wallClock() - zero,
       round,
@@ -179,6 +183,8 @@ class Run {
       local: local + remote > 0 ? local / (local + remote) : 0,
       eventsOver: this.#eventsOver,
       events: this.scenario.events.length,
+      failures,
+      failure,
     });
   }
 

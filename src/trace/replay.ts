@@ -56,6 +56,9 @@ export interface ReplayProgress {
   readonly liveBytes: number;
   readonly committedBytes: number;
   readonly killed: number;
+  /** What has gone wrong so far, and the first of it in words, a moment later. */
+  readonly failures: number;
+  readonly failure?: string;
 }
 
 export interface ReplayOutcome {
@@ -108,6 +111,12 @@ export class Replay {
   private walked = false;
   /** The last round is over: nobody can be stopped any more. */
   private ended = false;
+  /** The round under way is not played to its end. */
+  private cutShort = false;
+  /** Events of each worker that the last round was spared by that. */
+  private spared: readonly number[] = [];
+  private failuresTold = 0;
+  private failure: string | undefined;
   private stats: HeapStats | undefined;
   private unaccounted = 0;
   private leaked = 0;
@@ -183,7 +192,7 @@ export class Replay {
         this.stats = this.inspector.stats();
       });
       const sound = this.countFailures() === 0 && this.problems.length === 0;
-      last = !sound || (this.killed >= kill && !(await this.options.again?.()));
+      last = !sound || this.cutShort || (this.killed >= kill && !(await this.options.again?.()));
       while (this.interval) await this.interval;
       await this.watched(Promise.all(this.seats.map((seat) => seat.command("freeRest"))), "freeing what is left");
     }
@@ -214,6 +223,7 @@ export class Replay {
       const all = Promise.all([runs, this.killSome(over), this.storm?.blow()]);
       const [spans, , changes = 0] = await this.watched(all, "running events");
       this.seconds += (Math.max(...spans.map((span) => span.end)) - Math.min(...spans.map((span) => span.start))) / 1000;
+      if (this.cutShort) this.spared = this.dealt.counts.map((count, part) => count - this.field(part, L.WORKER_POSITION));
       spans.forEach((span, part) => (this.workerSeconds[part] = (this.workerSeconds[part] ?? 0) + (span.end - span.start) / 1000));
       this.topologyChanges += changes;
     } finally {
@@ -231,7 +241,7 @@ export class Replay {
       while (this.interval) await this.interval;
       start = Math.min(start, performance.timeOrigin + performance.now());
       const answer = await seat.command("run");
-      if (answer?.finished) return { start: Math.min(start, answer.start), end: answer.end };
+      if (answer && (answer.finished || this.cutShort)) return { start: Math.min(start, answer.start), end: answer.end };
       if (!answer) await this.replace(part);
       else if (this.dismissed) throw new CrewError("the replay was given up");
     }
@@ -326,21 +336,31 @@ export class Replay {
     if (this.ended) throw new CrewError("the replay is over: there is nobody to stop");
     let goOn = (): void => {};
     this.interval = new Promise((resolve) => (goOn = resolve));
-    const stop = (value: number): void => {
-      Atomics.store(this.words, (this.area.control + L.CONTROL_STOP) >> 2, value);
-      Atomics.add(this.words, (this.area.control + L.CONTROL_TICK) >> 2, 1);
-      Atomics.notify(new Int32Array(this.memory.buffer), (this.area.control + L.CONTROL_TICK) >> 2);
-    };
-    stop(1);
+    this.stop(true);
     try {
       while (this.seats.some((seat) => seat.busy)) await pause(0);
       const memory = await during();
       if (memory) await this.moveTo(memory);
     } finally {
-      stop(0);
+      this.stop(this.cutShort);
       this.interval = undefined;
       goOn();
     }
+  }
+
+  /** Ends the round under way between two events; it is the last, and audited as any other. To be called once at most, for `why`. */
+  giveUp(why: string): void {
+    this.cutShort = true;
+    this.failures.push(`round ${this.round + 1} was given up: ${why}`);
+    this.stop(true);
+  }
+
+  /** Has everybody stop at the next event, or lets them run when they are told to. */
+  private stop(stopped: boolean): void {
+    const tick = (this.area.control + L.CONTROL_TICK) >> 2;
+    Atomics.store(this.words, (this.area.control + L.CONTROL_STOP) >> 2, Number(stopped));
+    Atomics.add(this.words, tick, 1);
+    Atomics.notify(new Int32Array(this.memory.buffer), tick);
   }
 
   /** Calls `look` while nobody touches the heap, nor moves it elsewhere. */
@@ -424,8 +444,19 @@ export class Replay {
     return this.failures.length + this.sum(L.WORKER_FAILURES);
   }
 
+  /** What was the first to go wrong, in words. */
+  private firstFailure(): string | undefined {
+    const { seats, area, trace, memory } = this;
+    const view = new DataView(memory.buffer);
+    return [...seats.flatMap((_, part) => failuresOf(view, workerRecord(area, part), trace, part)), ...this.failures][0];
+  }
+
   private tell(): void {
     const { trace, options, seats } = this;
+    const failures = this.countFailures();
+    // A worker counts a failure before it writes it down.
+    if (this.failuresTold > 0) this.failure ??= this.firstFailure();
+    this.failuresTold = failures;
     options.onProgress?.({
       trace: trace.name,
       round: this.round,
@@ -434,6 +465,8 @@ export class Replay {
       liveBytes: Number(new DataView(this.memory.buffer).getBigInt64(this.area.control + L.CONTROL_LIVE, true)),
       committedBytes: this.host.replay.ownedPages() * HEAP_PAGE,
       killed: this.killed,
+      failures,
+      ...(this.failure !== undefined && { failure: this.failure }),
     });
   }
 
@@ -449,12 +482,13 @@ export class Replay {
     for (let kind = 1; kind <= 7; ++kind) {
       if (host.replay.badCalls(kind) > 0) failures.push(`the heap counted ${host.replay.badCalls(kind)} bad calls of kind ${kind}`);
     }
-    const events = trace.events * this.round;
+    const eventsPerWorker = this.dealt.counts.map((count, part) => count * this.round - (this.spared[part] ?? 0));
+    const events = eventsPerWorker.reduce((sum, count) => sum + count, 0);
     const peaks = seats.map((_, part) => Number(view.getBigInt64(workerRecord(area, part) + L.WORKER_PEAK, true)));
     const result: ReplayResult = {
       trace: trace.name,
       events,
-      eventsPerWorker: this.dealt.counts.map((count) => count * this.round),
+      eventsPerWorker,
       threads,
       nodes,
       seconds: this.seconds,

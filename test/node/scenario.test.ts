@@ -13,7 +13,7 @@ import { namedScenarios } from "../../dist/scenario/named.js";
 import { type Overrides, parseScenario } from "../../dist/scenario/parse.js";
 import type { Stage } from "../../dist/scenario/perform.js";
 import { isSound, type ScenarioResult } from "../../dist/scenario/result.js";
-import { runScenario } from "../../dist/scenario/run.js";
+import { runScenario, type ScenarioProgress } from "../../dist/scenario/run.js";
 import type { ScenarioFile } from "../../dist/scenario/schema.js";
 import { writeTrace } from "../../dist/trace/file.js";
 import { MALLOC } from "../../dist/trace/format.js";
@@ -126,6 +126,29 @@ test("a load that runs out of memory is a failure, and events that are left are 
   const result = await play({ ...SMALL, load: { trace }, events: [{ at: 60_000, do: "balance" }] });
   expect(result).toMatchObject({ ok: false, events: [], failures: [expect.stringMatching(/events are left/)] });
   expect(result.replay?.failures).toEqual([expect.stringMatching(/no memory for 67108864 bytes/)]);
+});
+
+test("a load that has too little memory says so meanwhile, and does not go on failing once all events are over", async () => {
+  const machine = { nodes: 4, cpusPerNode: 2, memoryPerNode: "128MiB", distances: "ring" } as const;
+  const scenario = parseScenario({
+    ...{ machine, vm: { vcpus: 4, memory: "192MiB" }, load: { trace: "jq-filter" } },
+    events: [{ at: 200, do: "balloon", target: "1MiB" }],
+  });
+  const seen: ScenarioProgress[] = [];
+  const result = await runScenario({ scenario, folder }, { onProgress: (progress) => void seen.push(progress) });
+  const { failures, events, eventsPerWorker, rounds } = result.replay!;
+  expect(failures.slice(0, 2)).toEqual([
+    expect.stringMatching(/^round \d was given up: it had failed, and all events were over$/),
+    expect.stringMatching(/no memory for \d+ bytes/),
+  ]);
+  expect(result).toMatchObject({ ok: false, failures: [], problems: [], walk: "ok", replay: { walk: "ok", leakedBytes: 0 } });
+  const { events: all } = await findTrace("jq-filter", folder);
+  expect(events).toBeLessThan(all * rounds);
+  expect(events).toBeGreaterThan(all * (rounds - 1));
+  expect(eventsPerWorker.reduce((sum, count) => sum + count, 0)).toBe(events);
+  const { failures: count, failure } = seen.at(-1)!;
+  expect(count).toBeGreaterThan(0);
+  expect(failure).toMatch(/^worker \d, event \d+ \(.*\): no memory for \d+ bytes$/);
 });
 
 test("what the machine changes by itself while maps are compared is nobody's error, what stays wrong is", async () => {

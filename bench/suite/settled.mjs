@@ -15,7 +15,8 @@ export function settledIn(round, samples, { subjects, cells }) {
   const isRival = new Set(subjects.filter(({ kind }) => kind === "rival").map(({ id }) => id));
   const settled = new Set();
   for (const { cell, id } of cells) {
-    if (round < (cell.traces ? FIRST_ROUNDS_OF_TRACES : FIRST_ROUNDS)) continue;
+    // A start is short, and what it takes varies too much for its place to be known.
+    if (cell.coldStart || round < (cell.traces ? FIRST_ROUNDS_OF_TRACES : FIRST_ROUNDS)) continue;
     const entries = entriesOf(samples.filter((sample) => sample.cell === id && isRival.has(sample.subject)));
     for (const { subject, build, values, failed } of entries) {
       const alike = entries.filter((entry) => entry.build === build);

@@ -117,6 +117,9 @@ test("who is far behind in the first rounds is measured no more, nor a trace tha
   const failing = ["x", "y"].flatMap((part) => of("fast", [part === "x" ? 1 : undefined], { cell: "n1", part }));
   const left = settledIn(1, failing, { subjects, cells });
   expect(["x", "y"].map((part) => left("n1", "fast", "merged", part))).toEqual([false, true]);
+  const started = Object.entries(values).flatMap(([subject, value]) => of(subject, [value, value], { cell: "o1" }));
+  const starts = settledIn(2, started, settings(["o1"], 9));
+  expect(starts("o1", "slow", "merged", undefined)).toBe(false);
 });
 
 test("threads together are compared with one, in the same round", () => {

@@ -18,6 +18,7 @@ import {
   malloc,
   mallocAndFree,
   misplaced,
+  neglect,
   pageOf,
   received,
   times,
@@ -80,6 +81,19 @@ export const scenarios = {
       { vcpu: 0, mortal: true, steps: (block) => [freed(block)] },
       { vcpu: 0, mortal: true, steps: [malloc(8)] },
       { vcpu: 0, steps: [malloc(8)] },
+    ],
+  },
+  "transfer cache, a batch that nobody wanted": {
+    about: "one thread returns it to its span, unless another takes it first",
+    pages: 8,
+    prepare(call, machine) {
+      drain(call, machine, 1, 8, 32);
+      call(0, "free", fill(call, machine, 0, 8, 32));
+      neglect(machine, 0, 8);
+    },
+    threads: [
+      { vcpu: 0, mortal: true, steps: [malloc(3072)] },
+      { vcpu: 0, mortal: true, steps: [malloc(8)] },
     ],
   },
   "central list": {

@@ -66,12 +66,16 @@ export function idleSpan(machine) {
   return null;
 }
 
+/** Class of a size. */
+function classOf(machine, size) {
+  const byte = (at) => machine.view.getUint8(at);
+  return size <= 1024 ? byte(BASE + ((size + 7) >> 3) + c.SIZE_TO_CLASS) : byte(BASE + ((size + 127) >> 7) + c.SIZE_TO_CLASS + 129);
+}
+
 /** { length, limit } of the cache list for `size` of the thread in slot `slot`. */
 function cacheOf(machine, slot, size) {
   const word = (at) => machine.view.getUint32(at, true);
-  const byte = (at) => machine.view.getUint8(at);
-  const number = size <= 1024 ? byte(BASE + ((size + 7) >> 3) + c.SIZE_TO_CLASS) : byte(BASE + ((size + 127) >> 7) + c.SIZE_TO_CLASS + 129);
-  const list = word(BASE + c.THREADS + 4 * slot) + c.THREAD_CACHE + 16 * number;
+  const list = word(BASE + c.THREADS + 4 * slot) + c.THREAD_CACHE + 16 * classOf(machine, size);
   const head = word(list + structs.CacheList.head.offset);
   return { length: word(head + structs.CachedBlock.depth.offset), limit: word(list + structs.CacheList.limit.offset) };
 }
@@ -95,4 +99,14 @@ export function fill(call, machine, id, size, batch) {
 export function drain(call, machine, id, size, batch) {
   for (let i = 0; i < 16 * batch && !(cacheOf(machine, id, size).length === 0 && cacheOf(machine, id, size).limit >= 2 * batch); ++i)
     call(id, "malloc", size);
+}
+
+/** Nobody has wanted what is in node 0's transfer cache for `size`, and thread `id` will see to it in its next slow path. */
+export function neglect(machine, id, size) {
+  const word = (at) => machine.view.getUint32(at, true);
+  const central = word(word(BASE + c.ARENAS) + c.ARENA_CENTRALS + 4 * classOf(machine, size));
+  const count = word(central + structs.Central.transferCount.offset);
+  if (count === 0) throw new Error("the transfer cache is empty");
+  machine.view.setUint32(central + structs.Central.transferLow.offset, count, true);
+  machine.view.setUint32(word(BASE + c.THREADS + 4 * id) + structs.Thread.ticks.offset, 511, true);
 }

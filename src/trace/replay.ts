@@ -6,12 +6,12 @@ import { HEAP_PAGE, WASM_PAGE } from "../heap/exports.js";
 import { inspect, type HeapStats, type Inspector, type UnaccountedBlock } from "../heap/inspect.js";
 import { CrewError, pause, Seat, watch } from "./crew.js";
 import { type Engine, instantiate } from "./engine.js";
-import { FREE, REALLOC, type Trace } from "./format.js";
+import { REALLOC, type Trace } from "./format.js";
 import { type Ground, type GroundMaker, ownGround } from "./ground.js";
 import { type Area, deal, type Deal, histogramsOf, layOut, resetRound, workerRecord, writePlan } from "./plan.js";
 import { seeded } from "./random.js";
 import * as L from "./replay-layout.js";
-import { type CutOffCall, failuresOf, latencyOf, type ReplayResult, unexplained } from "./report.js";
+import { type CutOffCall, cutOffCallOf, failuresOf, latencyOf, liveBlocks, type ReplayResult, unexplained } from "./report.js";
 import { Storm } from "./storm.js";
 
 /** Most workers; the heap has room for as many threads and a few more. */
@@ -287,17 +287,8 @@ export class Replay {
   /** Does away with what a confirmed death leaves behind, notes what was cut off, and starts a replacement. */
   private async replace(part: number): Promise<void> {
     const seat = this.seats[part]!;
-    if (this.field(part, L.WORKER_PHASE) === L.PHASE_CALL) {
-      const event = (this.field(part, L.WORKER_STREAM) + this.field(part, L.WORKER_POSITION) * L.EVENT_BYTES) >> 2;
-      const object = (this.area.objects + this.words[event + (L.EVENT_OBJECT >> 2)]! * L.OBJECT_BYTES) >> 2;
-      const op = this.words[event]! & 7;
-      this.cutOff.push({
-        op,
-        event: this.words[event + (L.EVENT_INDEX >> 2)]!,
-        block: op === FREE || op === REALLOC ? this.words[object + (L.OBJECT_ADDRESS >> 2)]! : 0,
-        size: this.words[event + (L.EVENT_SIZE >> 2)]!,
-      });
-    }
+    const call = cutOffCallOf(this.words, this.area, part);
+    if (call) this.cutOff.push(call);
     do {
       while (this.host.heap.reap(seat.key) === -1) await pause(1);
       if (this.dismissed) throw new CrewError("the replay was given up");
@@ -392,14 +383,7 @@ export class Replay {
 
   /** Walks the heap, all being still, and compares it block by block with the object table: the blocks that nobody has. */
   private auditHeap(when: string): readonly UnaccountedBlock[] {
-    const { words, area } = this;
-    const live = new Uint32Array(area.objectCount);
-    let count = 0;
-    for (let id = 0; id < area.objectCount; ++id) {
-      const object = (area.objects + id * L.OBJECT_BYTES) >> 2;
-      if (words[object + (L.OBJECT_STATE >> 2)] === L.STATE_LIVE) live[count++] = words[object + (L.OBJECT_ADDRESS >> 2)]!;
-    }
-    const { problems, unaccounted } = this.inspector.walk({ live: live.subarray(0, count) });
+    const { problems, unaccounted } = this.inspector.walk({ live: liveBlocks(this.words, this.area) });
     this.problems.push(...problems.map((problem) => `${when}: ${problem}`));
     return unaccounted;
   }
@@ -444,18 +428,17 @@ export class Replay {
     return this.failures.length + this.sum(L.WORKER_FAILURES);
   }
 
-  /** What was the first to go wrong, in words. */
-  private firstFailure(): string | undefined {
-    const { seats, area, trace, memory } = this;
-    const view = new DataView(memory.buffer);
-    return [...seats.flatMap((_, part) => failuresOf(view, workerRecord(area, part), trace, part)), ...this.failures][0];
+  /** What has gone wrong in the workers, in words. */
+  private workerFailures(): string[] {
+    const view = new DataView(this.memory.buffer);
+    return this.seats.flatMap((_, part) => failuresOf(view, workerRecord(this.area, part), this.trace, part));
   }
 
   private tell(): void {
     const { trace, options, seats } = this;
     const failures = this.countFailures();
     // A worker counts a failure before it writes it down.
-    if (this.failuresTold > 0) this.failure ??= this.firstFailure();
+    if (this.failuresTold > 0) this.failure ??= [...this.workerFailures(), ...this.failures][0];
     this.failuresTold = failures;
     options.onProgress?.({
       trace: trace.name,
@@ -478,7 +461,7 @@ export class Replay {
     const { trace, options, area, host, seats } = this;
     const { threads, nodes } = options;
     const view = new DataView(this.memory.buffer);
-    const failures = [...this.failures, ...seats.flatMap((_, part) => failuresOf(view, workerRecord(area, part), trace, part))];
+    const failures = [...this.failures, ...this.workerFailures()];
     for (let kind = 1; kind <= 7; ++kind) {
       if (host.replay.badCalls(kind) > 0) failures.push(`the heap counted ${host.replay.badCalls(kind)} bad calls of kind ${kind}`);
     }
@@ -510,11 +493,8 @@ export class Replay {
       walk: this.walked && this.problems.length === 0 ? "ok" : this.problems,
       rounds: this.round,
     };
-    if (options.latency)
-      result.latency = latencyOf(
-        this.memory.buffer,
-        seats.map((_, part) => histogramsOf(area, threads, part)),
-      );
+    const histograms = seats.map((_, part) => histogramsOf(area, threads, part));
+    if (options.latency) result.latency = latencyOf(this.memory.buffer, histograms);
     return result;
   }
 }

@@ -2,7 +2,8 @@
 
 import { HEAP_PAGE } from "../heap/exports.js";
 import type { UnaccountedBlock } from "../heap/inspect.js";
-import { FREE, type Trace } from "./format.js";
+import { FREE, REALLOC, type Trace } from "./format.js";
+import { type Area, workerRecord } from "./plan.js";
 import * as L from "./replay-layout.js";
 
 /** Durations of a malloc in nanoseconds, beside those of a call that does nothing, measured in turns in the same way. */
@@ -91,6 +92,32 @@ export interface CutOffCall {
   readonly block: number;
   /** Bytes that were being asked for, 0 = none. */
   readonly size: number;
+}
+
+/** The call worker `part` was in when it died, if it was in one. */
+export function cutOffCallOf(words: Uint32Array, area: Area, part: number): CutOffCall | undefined {
+  const field = (offset: number): number => Atomics.load(words, (workerRecord(area, part) + offset) >> 2);
+  if (field(L.WORKER_PHASE) !== L.PHASE_CALL) return undefined;
+  const event = (field(L.WORKER_STREAM) + field(L.WORKER_POSITION) * L.EVENT_BYTES) >> 2;
+  const object = (area.objects + words[event + (L.EVENT_OBJECT >> 2)]! * L.OBJECT_BYTES) >> 2;
+  const op = words[event]! & 7;
+  return {
+    op,
+    event: words[event + (L.EVENT_INDEX >> 2)]!,
+    block: op === FREE || op === REALLOC ? words[object + (L.OBJECT_ADDRESS >> 2)]! : 0,
+    size: words[event + (L.EVENT_SIZE >> 2)]!,
+  };
+}
+
+/** Addresses of the objects that live. */
+export function liveBlocks(words: Uint32Array, area: Area): Uint32Array {
+  const live = new Uint32Array(area.objectCount);
+  let count = 0;
+  for (let id = 0; id < area.objectCount; ++id) {
+    const object = (area.objects + id * L.OBJECT_BYTES) >> 2;
+    if (words[object + (L.OBJECT_STATE >> 2)] === L.STATE_LIVE) live[count++] = words[object + (L.OBJECT_ADDRESS >> 2)]!;
+  }
+  return live.subarray(0, count);
 }
 
 /**

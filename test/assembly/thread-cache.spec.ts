@@ -1,6 +1,6 @@
 // The thread cache: lists that know their depth, limits that start slowly and stay within the budget, and the carry.
 
-import { Arena, CacheList, CachedBlock, Central, Heap, PAGE_SHIFT } from "../../assembly/layout";
+import { Arena, CacheList, CachedBlock, Central, Heap } from "../../assembly/layout";
 import { cacheList, heap, lengthOf, remoteList, sentinel, theHeap, theThread, thread } from "../../assembly/instance";
 import { CLASSES, classInfo, classOf } from "../../assembly/size-class";
 import { arenaOf, pageOf } from "../../assembly/page-map";
@@ -26,42 +26,7 @@ import {
   freshGrowing,
   freshSpread,
 } from "./rig";
-
-function listOf(size: usize): CacheList {
-  return changetype<CacheList>(cacheList(thread, classOf(size)));
-}
-function cached(size: usize): u32 {
-  return lengthOf(cacheList(thread, classOf(size)));
-}
-
-/** What all cached blocks of this thread weigh, and what their limits allow. */
-function weigh(limits: bool): u32 {
-  let bytes: u32 = 0;
-  for (let c: u32 = 1; c < CLASSES; ++c) {
-    const list = cacheList(thread, c);
-    bytes += (limits ? changetype<CacheList>(list).limit : lengthOf(list)) * classInfo(c).size;
-  }
-  return bytes;
-}
-
-/** A quarter of what the heap owns, and 128 KiB: what all caches together may hold. */
-function share(): u32 {
-  return (theHeap().ownedPages << PAGE_SHIFT) / 4 + 128 * 1024;
-}
-
-function allocate(size: usize, count: i32): usize[] {
-  const blocks: usize[] = [];
-  for (let i = 0; i < count; ++i) {
-    const block = malloc(size);
-    check(block != 0, "no block");
-    blocks.push(block);
-  }
-  return blocks;
-}
-
-function freeAll(blocks: usize[]): void {
-  for (let i = 0; i < blocks.length; ++i) free(blocks[i]);
-}
+import { allocate, cached, freeAll, listOf, share, weigh } from "./cache-rig";
 
 describe("a cache list", () => {
   it("is a stack that knows its depth", () => {

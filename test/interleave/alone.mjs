@@ -3,7 +3,7 @@
 
 import { BASE, keyOf } from "./heap.mjs";
 import { constants as c, structs } from "./layout.mjs";
-import { FIRST_PAGE, allPagesKnown, drain, fill, freeOf, freed, idleSpan, malloc, neglect, nodeInLabel, times } from "./steps.mjs";
+import { FIRST_PAGE, allPagesKnown, fill, freeOf, freed, idleSpan, malloc, neglectBatch, nodeInLabel, times } from "./steps.mjs";
 
 const idle = (vcpu) => ({ vcpu, steps: [] });
 
@@ -101,9 +101,7 @@ export const alone = {
     about: "an empty list takes a batch that nobody has wanted from the transfer cache; the program's first word looks like a label",
     pages: 8,
     prepare(call, machine) {
-      drain(call, machine, 1, 8, 32);
-      call(0, "free", fill(call, machine, 0, 8, 32));
-      neglect(machine, 0, 8);
+      neglectBatch(call, machine);
       machine.view.setUint32(0, 1, true);
     },
     threads: [idle(0), { vcpu: 0, mortal: true, steps: [malloc(8), ["mallocOnNode", 8, 0]] }],

@@ -18,7 +18,7 @@ import {
   malloc,
   mallocAndFree,
   misplaced,
-  neglect,
+  neglectBatch,
   pageOf,
   received,
   times,
@@ -86,11 +86,7 @@ export const scenarios = {
   "transfer cache, a batch that nobody wanted": {
     about: "one thread returns it to its span, unless another takes it first",
     pages: 8,
-    prepare(call, machine) {
-      drain(call, machine, 1, 8, 32);
-      call(0, "free", fill(call, machine, 0, 8, 32));
-      neglect(machine, 0, 8);
-    },
+    prepare: neglectBatch,
     threads: [
       { vcpu: 0, mortal: true, steps: [malloc(3072)] },
       { vcpu: 0, mortal: true, steps: [malloc(8)] },

@@ -101,12 +101,18 @@ export function drain(call, machine, id, size, batch) {
     call(id, "malloc", size);
 }
 
-/** Nobody has wanted what is in node 0's transfer cache for `size`, and thread `id` will see to it in its next slow path. */
-export function neglect(machine, id, size) {
+/**
+ * Thread 0 has given a batch of blocks of 8 bytes to the transfer cache, where nobody has wanted it, and will see to that in its next slow path;
+ * thread 1 may take it.
+ */
+export function neglectBatch(call, machine) {
+  const size = 8;
   const word = (at) => machine.view.getUint32(at, true);
+  drain(call, machine, 1, size, 32);
+  call(0, "free", fill(call, machine, 0, size, 32));
   const central = word(word(BASE + c.ARENAS) + c.ARENA_CENTRALS + 4 * classOf(machine, size));
   const count = word(central + structs.Central.transferCount.offset);
   if (count === 0) throw new Error("the transfer cache is empty");
   machine.view.setUint32(central + structs.Central.transferLow.offset, count, true);
-  machine.view.setUint32(word(BASE + c.THREADS + 4 * id) + structs.Thread.ticks.offset, 511, true);
+  machine.view.setUint32(word(BASE + c.THREADS) + structs.Thread.ticks.offset, 511, true);
 }
